@@ -1,0 +1,1 @@
+"""The one permission model, pure, shared by storage and API."""

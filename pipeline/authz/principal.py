@@ -1,0 +1,82 @@
+"""Who somebody is, and what their token leaves of what they may."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Final
+
+ROOT_UID: Final = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Restrictions:
+    """What a token takes away from its user.
+
+    Attributes:
+        root: directory that the user sees as `/` (macaroon caveat `root`), absolute, storage path.
+        path: only this path and what is below is visible (caveats `path`, WLCG scopes), storage
+            path (the root is already part of it).
+        activities: the activities left (caveat `activity`), READ_METADATA always among them;
+            None: all.
+        addresses: networks the client must come from, one tuple for each `ip` caveat, all must
+            match; empty: anywhere.
+        expires_s: epoch seconds at which the token ends; None: never.
+        max_upload_bytes: the largest upload; None: any.
+        granted: for tokens that grant activities for several paths (WLCG scopes): pairs of
+            (activities, path), any of which suffices; empty: `path` and `activities` decide.
+    """
+
+    root: str = "/"
+    path: str = "/"
+    activities: frozenset[str] | None = None
+    addresses: tuple[tuple[str, ...], ...] = ()
+    expires_s: float | None = None
+    max_upload_bytes: int | None = None
+    granted: tuple[tuple[frozenset[str], str], ...] = ()
+
+    def fingerprint(self) -> str:
+        """Return 16 hex digits that are equal for equal rights, whenever the token expires."""
+        if (self.root, self.path, self.activities, self.addresses, self.granted) == (
+            "/", "/", None, (), (),
+        ):  # fmt: skip
+            return ""
+        granted = sorted((sorted(activities), path) for activities, path in self.granted)
+        activities = None if self.activities is None else sorted(self.activities)
+        text = repr((self.root, self.path, activities, self.addresses, granted))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+UNRESTRICTED: Final = Restrictions()
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """A user as the storage knows them, with the restrictions of the token they came with.
+
+    Attributes:
+        user: user name.
+        uid: numeric user id.
+        gids: group ids, the primary one first.
+        roles: asserted roles, e.g. `admin`.
+        restrictions: what the token takes away.
+        home: home directory.
+    """
+
+    user: str
+    uid: int
+    gids: tuple[int, ...]
+    roles: frozenset[str] = frozenset()
+    restrictions: Restrictions = UNRESTRICTED
+    home: str = "/"
+
+    @property
+    def is_root(self) -> bool:
+        """Whether no permission is asked of them: uid 0 or the admin role."""
+        return self.uid == ROOT_UID or "admin" in self.roles
+
+    @property
+    def owner_key(self) -> str:
+        """What a channel belongs to: the user *and* the restrictions it was made under."""
+        fingerprint = self.restrictions.fingerprint()
+        return f"{self.uid}:{fingerprint}" if fingerprint else str(self.uid)

@@ -1,0 +1,110 @@
+"""Records to bytes and back: Avro in the Confluent frame (a zero byte, a 4-byte id, the body).
+
+Any Avro deserialiser that knows the Confluent frame reads what `encode` makes. `decode` reads all
+versions in the registry, resolved to the newest, and raises `BadRecord` on anything else.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import struct
+from typing import TYPE_CHECKING, Any, cast
+
+import fastavro
+
+from schemas import registry
+from schemas.errors import BadRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from schemas.records import Head
+
+FRAME = struct.Struct(">bI")
+_MAGIC = 0
+_HEAD_FIELDS = 5
+
+
+@functools.cache
+def encoder(name: str) -> Callable[[Mapping[str, Any]], bytes]:
+    """Return a function that writes records of schema `name`; look it up once, outside the loop."""
+    schema = registry.newest(name)
+    prefix = FRAME.pack(_MAGIC, schema.id)
+    parsed = schema.parsed
+    writer = fastavro.schemaless_writer
+
+    def encode_record(record: Mapping[str, Any]) -> bytes:
+        buffer = io.BytesIO()
+        buffer.write(prefix)
+        writer(buffer, parsed, record)
+        return buffer.getvalue()
+
+    return encode_record
+
+
+def encode(name: str, record: Mapping[str, Any]) -> bytes:
+    """Write one record of schema `name` in its frame."""
+    return encoder(name)(record)
+
+
+def _frame_id(value: bytes | None) -> int:
+    if value is None:
+        raise BadRecord("empty value")
+    if len(value) < FRAME.size or value[0] != _MAGIC:
+        raise BadRecord(
+            "not in the Confluent frame: it must begin with a zero byte and a schema id"
+        )
+    return cast("int", FRAME.unpack_from(value)[1])
+
+
+def decode(name: str, value: bytes | None) -> dict[str, Any]:
+    """Read one record of schema `name`.
+
+    Raises:
+        BadRecord: no frame, an unknown schema id, another schema's id, or a body that is not Avro.
+    """
+    schema = registry.by_id(_frame_id(value))
+    if schema.name != name:
+        raise BadRecord(f"schema id {schema.id} is {schema.name}, expected {name}")
+    newest = registry.newest(name)
+    body = io.BytesIO(cast("bytes", value))
+    body.seek(FRAME.size)
+    reader = None if schema.id == newest.id else newest.parsed
+    try:
+        record = fastavro.schemaless_reader(body, schema.parsed, reader)
+    except Exception as error:  # fastavro raises many types on a broken body
+        raise BadRecord(f"not a {name} record: {type(error).__name__}: {error}") from error
+    if body.tell() != len(cast("bytes", value)):
+        raise BadRecord(f"not a {name} record: bytes left over")
+    return cast("dict[str, Any]", record)
+
+
+@functools.cache
+def _head_schema(schema_id: int) -> Any:
+    raw = registry.by_id(schema_id)
+    parsed = dict(raw.parsed)
+    parsed["fields"] = parsed["fields"][:_HEAD_FIELDS]
+    for key in [key for key in parsed if key.startswith("__")]:
+        del parsed[key]
+    parsed["name"] = "storage_events.Head"
+    return fastavro.parse_schema(parsed)
+
+
+def decode_head(value: bytes | None) -> Head:
+    """Read only the head of a derived message: shard, number and the inodes it concerns.
+
+    The rest of the bytes is not looked at: an event nobody watches costs no full decoding.
+
+    Raises:
+        BadRecord: as `decode`.
+    """
+    schema_id = _frame_id(value)
+    body = io.BytesIO(cast("bytes", value))
+    body.seek(FRAME.size)
+    try:
+        return cast("Head", fastavro.schemaless_reader(body, _head_schema(schema_id), None))
+    except BadRecord:
+        raise
+    except Exception as error:
+        raise BadRecord(f"not a derived message: {type(error).__name__}: {error}") from error
