@@ -1,0 +1,85 @@
+"""Fixtures for every test: no settings from outside, real services, names of one's own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import uuid
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests import services
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+_OURS = ("STORAGE_EVENTS_",)
+_NAMES = {
+    "API_PORT", "WEBDAV_PORT", "REST_PORT", "KAFKA_PORT", "REDIS_PORT", "WORKER_HEALTH_PORT",
+    "SCHEMA_REGISTRY_URL",
+}  # fmt: skip
+_NO_CLUSTER = 10.0
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_settings_from_outside() -> Iterator[None]:
+    """Take our settings out of the environment: a test says what it sets."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith(_OURS) or name in _NAMES]:
+            patch.delenv(name)
+        yield
+
+
+@pytest.fixture(scope="session")
+def kafka_bootstrap() -> Iterator[str]:
+    """Give a Kafka: that of KAFKA_BOOTSTRAP, or one started for the run."""
+    given = os.environ.get("KAFKA_BOOTSTRAP")
+    if given:
+        yield given
+        return
+    with services.running_kafka() as kafka:
+        yield kafka.bootstrap
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """Give a Redis: that of REDIS_URL, or one started for the run."""
+    given = os.environ.get("REDIS_URL")
+    if given:
+        yield given
+        return
+    with services.running_redis() as redis:
+        yield redis.url
+
+
+@pytest.fixture
+def redis_prefix(request: pytest.FixtureRequest) -> str:
+    """Give a prefix for Redis keys that no other test has."""
+    return f"test-{_slug(request.node.name)}-{uuid.uuid4().hex[:8]}:"
+
+
+@pytest.fixture
+async def topic_prefix(request: pytest.FixtureRequest, kafka_bootstrap: str) -> AsyncIterator[str]:
+    """Give a prefix for topic names that no other test has; its topics are deleted afterwards."""
+    prefix = f"test-{_slug(request.node.name)}-{uuid.uuid4().hex[:8]}-"
+    yield prefix
+    await _delete_topics(kafka_bootstrap, prefix)
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40]
+
+
+async def _delete_topics(bootstrap: str, prefix: str) -> None:
+    from aiokafka.admin import AIOKafkaAdminClient
+
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await asyncio.wait_for(admin.start(), _NO_CLUSTER)
+    try:
+        topics = [topic for topic in await admin.list_topics() if topic.startswith(prefix)]
+        if topics:
+            await admin.delete_topics(topics)
+    finally:
+        await admin.close()
