@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import weakref
+from dataclasses import dataclass, field
 from typing import Final
 
 ROOT_UID: Final = 0
@@ -50,6 +51,15 @@ class Restrictions:
 UNRESTRICTED: Final = Restrictions()
 
 
+class Decisions(dict[str, bool]):
+    """What was decided about scopes; shared by all principals for whom it must be the same."""
+
+
+_decisions: weakref.WeakValueDictionary[tuple[int, tuple[int, ...], bool], Decisions] = (
+    weakref.WeakValueDictionary()
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Principal:
     """A user as the storage knows them, with the restrictions of the token they came with.
@@ -61,6 +71,7 @@ class Principal:
         roles: asserted roles, e.g. `admin`.
         restrictions: what the token takes away.
         home: home directory.
+        decisions: the memory of `pipeline.authz.scope.may_see`; no part of who somebody is.
     """
 
     user: str
@@ -69,6 +80,11 @@ class Principal:
     roles: frozenset[str] = frozenset()
     restrictions: Restrictions = UNRESTRICTED
     home: str = "/"
+    decisions: Decisions = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        key = (self.uid, self.gids, self.is_root)
+        object.__setattr__(self, "decisions", _decisions.setdefault(key, Decisions()))
 
     @property
     def is_root(self) -> bool:
