@@ -186,7 +186,10 @@ class Kafka:
         Raises:
             StartError: it ended or does not answer in time; with the log's last lines.
         """
-        self.process.wait_ready(lambda: answers(self.host, self.port), timeout_s=_READY_S)
+        self.process.wait_ready(self._missing, timeout_s=_READY_S)
+
+    def _missing(self) -> str:
+        return "" if answers(self.host, self.port) else "no broker answers"
 
     def start(self) -> None:
         """Start it, unless it runs, and wait until it answers."""

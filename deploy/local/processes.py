@@ -56,13 +56,6 @@ def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
         return [each.getsockname()[1] for each in sockets]
 
 
-def listens(host: str, port: int) -> bool:
-    """Whether somebody accepts connections there."""
-    with socket.socket() as probe:
-        probe.settimeout(1.0)
-        return probe.connect_ex((host, port)) == 0
-
-
 def _listener(port: int) -> str:
     """Say who listens on `port`, as far as this user may know."""
     with contextlib.suppress(psutil.Error, OSError):
@@ -227,14 +220,28 @@ class Process:
         tail = self.log.read_text(errors="replace").splitlines()[-lines:]
         return "\n".join(f"    {line}" for line in tail) or "    (the log is empty)"
 
-    def wait_ready(self, ready: Callable[[], bool], *, timeout_s: float) -> None:
-        """Wait until `ready` holds.
+    def wait_ready(self, missing: Callable[[], str], *, timeout_s: float) -> None:
+        """Wait until nothing is missing.
+
+        Args:
+            missing: says what is not ready yet; "" when all is.
+            timeout_s: how long to wait.
 
         Raises:
             StartError: the process ended, or the time is over; with the log's last lines.
         """
-        wait_until(lambda: ready() or not self.running(), timeout_s=timeout_s)
-        if self.running() and ready():
+        said = [""]
+
+        def settled() -> bool:
+            said[0] = missing()
+            return not said[0] or not self.running()
+
+        settled_in_time = wait_until(settled, timeout_s=timeout_s)
+        if not said[0] and self.running():
             return
-        state = f"is not ready after {timeout_s:.0f} s" if self.running() else "ended at its start"
-        raise StartError(f"{self.name} {state}; the end of {self.log}:\n{self.log_tail()}")
+        state = (
+            "ended at its start" if settled_in_time else f"is not ready after {timeout_s:.0f} s"
+        )
+        raise StartError(
+            f"{self.name} {state}: {said[0]}\nThe end of {self.log}:\n{self.log_tail()}"
+        )

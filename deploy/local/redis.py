@@ -104,7 +104,10 @@ class Redis:
         Raises:
             StartError: it ended or does not answer in time; with the log's last lines.
         """
-        self.process.wait_ready(lambda: answers(self.host, self.port), timeout_s=_READY_S)
+        self.process.wait_ready(self._missing, timeout_s=_READY_S)
+
+    def _missing(self) -> str:
+        return "" if answers(self.host, self.port) else "it does not answer PING"
 
     def start(self) -> None:
         """Start it, unless it runs, and wait until it answers."""

@@ -1,0 +1,65 @@
+"""`python -m deploy.local up|down|status|demo`: what `make` calls."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from deploy.local import stack
+from deploy.local.processes import StartError
+from deploy.local.settings import StackSettings
+from deploy.local.stack import Stack
+from schemas import settings
+from schemas.errors import SettingsError
+
+
+def _say(line: str) -> None:
+    print(f"· {line}", flush=True)
+
+
+def _up(chosen: StackSettings) -> int:
+    local = Stack(chosen)
+    local.up(_say)
+    print(
+        f"\n  API      {'  '.join(local.api_urls)}\n"
+        f"  WebDAV   {local.webdav_url}\n"
+        f"  REST     {local.rest_url}\n"
+        f"  users    {', '.join(f'{user}:{stack.password(user)}' for user in stack.USERS)}\n\n"
+        f"  all of it as KEY=value: {local.run / 'env'}; logs beside it; stop: make down"
+    )
+    return 0
+
+
+def _down(chosen: StackSettings) -> int:
+    stack.down((stack.ROOT / chosen.run).absolute(), _say)
+    return 0
+
+
+def _status(chosen: StackSettings) -> int:
+    lines = Stack(chosen).status()
+    for name, state in lines:
+        print(f"{name:12} {state}")
+    return 0 if all(state in {"ready", "running"} for _, state in lines) else 1
+
+
+def main() -> int:
+    """Run one command; errors are sentences, not tracebacks."""
+    commands = {"up": _up, "down": _down, "status": _status}
+    parser = argparse.ArgumentParser(
+        prog="python -m deploy.local",
+        description="The whole stack as processes on this machine.",
+        epilog=f"Environment:\n{settings.help_text(StackSettings)}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("command", choices=commands)
+    command = parser.parse_args().command
+    try:
+        return commands[command](settings.from_env(StackSettings, os.environ))
+    except (StartError, SettingsError) as error:
+        print(f"✗ {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

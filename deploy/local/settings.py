@@ -1,0 +1,29 @@
+"""Settings of the stack on one machine: ports, how many of each, and which services are given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from schemas.settings import setting
+
+
+@dataclass(frozen=True)
+class StackSettings:
+    """What `make up` and `make demo` can be told."""
+
+    host: str = setting("STORAGE_EVENTS_HOST", "127.0.0.1", "Address that everything listens on.")
+    api_port: int = setting("API_PORT", 3880, "Port of the first API node; further nodes: +2, …")
+    webdav_port: int = setting("WEBDAV_PORT", 2880, "Port of the WebDAV door.")
+    rest_port: int = setting("REST_PORT", 3881, "Port of the storage's REST interface.")
+    kafka_port: int = setting("KAFKA_PORT", 9092, "Port of the Kafka that is started (and +1).")
+    redis_port: int = setting("REDIS_PORT", 6380, "Port of the Redis that is started.")
+    worker_health_port: int = setting(
+        "WORKER_HEALTH_PORT", 6066, "Port of the first worker's health; further workers: +1, …"
+    )
+    kafka_bootstrap: str = setting(
+        "KAFKA_BOOTSTRAP", "", "A Kafka to use, as host:port; empty: one is started."
+    )
+    redis_url: str = setting("REDIS_URL", "", "A Redis to use, as URL; empty: one is started.")
+    nodes: int = setting("NODES", 1, "How many API nodes.")
+    workers: int = setting("WORKERS", 1, "How many pipeline workers.")
+    run: str = setting("RUN_DIR", ".run", "Directory of data, logs, pid files and `env`.")
