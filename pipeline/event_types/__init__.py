@@ -1,0 +1,1 @@
+"""What events there are: one pure module for each kind; `registry` finds them."""

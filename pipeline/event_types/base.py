@@ -16,11 +16,12 @@ from schemas.errors import StorageEventsError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from pipeline.authz.principal import Principal
     from schemas.records import BillingRecord
     from schemas.topics import Topic
 
 
-class BadSelector(StorageEventsError):
+class BadSelector(StorageEventsError):  # noqa: N818 - named after what it is about
     """A selector that cannot be used; the message is dCache's detail text for a 400."""
 
 
@@ -39,6 +40,7 @@ class Watch:
         max_size_bytes: closes of larger files are not told.
         snapshot: first what is there now.
         details: tell path, size, checksum, locality, owner beside each event.
+        reader: who subscribed; set when subscribing; decides only which details are told.
     """
 
     path: str = ""
@@ -51,6 +53,7 @@ class Watch:
     max_size_bytes: int | None = None
     snapshot: bool = False
     details: bool = False
+    reader: Principal | None = None
 
     def replace(self, **changes: Any) -> Watch:
         """Return a copy with other values."""
@@ -65,7 +68,8 @@ class Telling:
         index: the event's index in the message: the last part of its position.
         scope: who may see it (`pipeline.authz.scope`).
         path: the storage path it is about, for restrictions.
-        payload: the value of the `event` member, as ASCII JSON.
+        payload: the value of the `event` member, as ASCII JSON; empty: nothing is told, the watch
+            only ends.
         mask: its inotify bits; 0 for other types.
         ends_watch: the watched inode is no more: SUBSCRIPTION_CLOSED and IN_IGNORED follow.
     """
@@ -78,13 +82,12 @@ class Telling:
     ends_watch: bool = False
 
 
-class EventType(Protocol):
-    """One kind of event.
+class Subscribable(Protocol):
+    """What clients can subscribe to.
 
     Attributes:
-        name: what clients call it; also its Avro schema's file name.
+        name: what clients call it; of a derived one also its Avro schema's file name.
         description: one sentence, served by the API.
-        topic: where its messages go.
         selector_schema: JSON Schema of a subscription's selector.
         event_schema: JSON Schema of the `event` member.
         watches_namespace: whether its selectors have a `path` that is looked up in the storage.
@@ -92,10 +95,26 @@ class EventType(Protocol):
 
     name: ClassVar[str]
     description: ClassVar[str]
-    topic: ClassVar[Topic]
     selector_schema: ClassVar[Mapping[str, Any]]
     event_schema: ClassVar[Mapping[str, Any]]
     watches_namespace: ClassVar[bool]
+
+    def parse(self, selector: Any) -> Any:
+        """Check a selector as it came from JSON; for a derived type the result is a `Watch`.
+
+        Raises:
+            BadSelector: with dCache's text.
+        """
+
+
+class EventType(Subscribable, Protocol):
+    """One kind of event that is derived from billing records.
+
+    Attributes:
+        topic: where its messages go.
+    """
+
+    topic: ClassVar[Topic]
 
     def derive(self, record: BillingRecord) -> Sequence[Mapping[str, Any]]:
         """Return the messages that follow from a record (usually none or one), ready to encode.
