@@ -127,11 +127,12 @@ class Section:
         data = self.get(key, dict, {})
         return Section(self.file, data, (*self.place, key), self.lines, title or self.title)
 
-    def tables(self, key: str) -> Iterator[tuple[str, Section]]:
+    def tables(self, key: str, title: str) -> Iterator[tuple[str, Section]]:
         """Yield the tables of a table, with their names."""
         inside = self.section(key)
+        about = f"{self.title}, " if self.title else ""
         for name in inside.data:
-            yield str(name), inside.section(name, f"{self.title or key} {name!r}")
+            yield str(name), inside.section(name, f"{about}{title} {name!r}")
 
     def items(self, key: str, title: str) -> Iterator[Section]:
         """Yield the tables of a list of tables.
@@ -147,9 +148,13 @@ class Section:
 
 
 def _meant(key: str, known: tuple[str, ...]) -> str:
-    plain = {name.replace("_", "").replace("-", ""): name for name in known}
-    near = difflib.get_close_matches(key.lower().replace("_", "").replace("-", ""), plain, n=1)
+    plain = {_plain(name): name for name in known}
+    near = difflib.get_close_matches(_plain(key), plain, n=1)
     return f"; did you mean {plain[near[0]]!r}?" if near else f"; known are {', '.join(known)}"
+
+
+def _plain(key: str) -> str:
+    return key.lower().replace("_", "").replace("-", "")
 
 
 def meant(word: str, known: tuple[str, ...]) -> str:
@@ -193,7 +198,8 @@ def _toml_lines(text: str) -> dict[Place, int]:
             continue
         if header := _HEADER.match(line):
             table = _table(_parts(header.group(2)), counts, is_item=header.group(1) == "[[")
-            lines.setdefault(table, number)
+            for depth in range(1, len(table) + 1):
+                lines.setdefault(table[:depth], number)
         elif key := _KEY.match(line):
             place = table + _parts(key.group(1))
             lines.setdefault(place, number)

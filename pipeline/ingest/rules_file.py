@@ -53,8 +53,10 @@ def load(path: Path, *, storage: Storage | None = None) -> RuleSet:
     if path.suffix in {".yaml", ".yml"}:
         return yaml_rules.rule_set(top)
     top.only("ingest", "functions", "storages", "replication")
-    functions = {name: _function(name, part) for name, part in top.tables("functions")}
-    storages = {name: rule_parts.storage(part, Storage) for name, part in top.tables("storages")}
+    functions = {name: _function(name, part) for name, part in top.tables("functions", "function")}
+    storages = {
+        name: rule_parts.storage(part, Storage) for name, part in top.tables("storages", "storage")
+    }
     if storage is not None:
         storages.setdefault("", storage)
     rules = tuple(_rule(part, functions, storages) for part in top.items("ingest", "ingest rule"))
@@ -115,7 +117,7 @@ def _rule(
         name=part.need("name", str),
         function=function,
         topic=topic,
-        urls=tuple(_url(name, url) for name, url in part.tables("urls")),
+        urls=tuple(_url(name, url) for name, url in part.tables("urls", "URL")),
         directories=_directories(part),
         recursive=part.get("recursive", bool, default=True),
         matching=rule_parts.pattern(part, "matching", _path_pattern),

@@ -1,6 +1,6 @@
 """What a rule makes of an upload: a trigger, and the trigger as a CloudEvent on Kafka. Pure.
 
-The event is CloudEvents 1.0 in Kafka's binary mode: attributes in headers, and as data a JSON object
+The event is CloudEvents 1.0 in Kafka's binary mode: attributes in headers, as data a JSON object
 of named URLs. Its id follows from the upload's position and the rule's name, so a trigger that is
 sent twice (after a crash) is recognised by everyone who keeps ids.
 """

@@ -67,7 +67,7 @@ def _rule(part: Section, lifetime_s: float, names: Counter[str]) -> Rule:
     return Rule(
         name=target if names[target] == 1 else f"{target}-{names[target]}",
         topic=target,
-        urls=tuple(_url(name, url, lifetime_s) for name, url in part.tables("urls")),
+        urls=tuple(_url(name, url, lifetime_s) for name, url in part.tables("urls", "URL")),
         matching=rule_parts.pattern(predicate, "matching"),
         ignoring=rule_parts.pattern(predicate, "ignoring"),
     )
