@@ -40,6 +40,7 @@ class Watch:
         max_size_bytes: closes of larger files are not told.
         snapshot: first what is there now.
         details: tell path, size, checksum, locality, owner beside each event.
+        root: the storage path that the user sees as `/`; set when subscribing.
         reader: who subscribed; set when subscribing; decides only which details are told.
     """
 
@@ -53,6 +54,7 @@ class Watch:
     max_size_bytes: int | None = None
     snapshot: bool = False
     details: bool = False
+    root: str = "/"
     reader: Principal | None = None
 
     def replace(self, **changes: Any) -> Watch:
