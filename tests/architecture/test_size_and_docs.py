@@ -1,0 +1,121 @@
+"""What no linter checks: small modules and functions, documented names, clean files."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("schemas", "storage_sim", "pipeline", "api", "deploy", "benchmarks", "client")
+MODULE_LINES = 300
+FUNCTION_LINES = 40
+
+# What may be longer, and why it would be worse in pieces.
+LONGER: dict[str, str] = {}
+
+# Joined here, so that this file does not find itself.
+_HOSTS = [
+    ("pypi", "org"), ("files", "pythonhosted"), ("registry", "npmjs"), ("repo", "maven"),
+    ("repo1", "maven"), ("deb", "debian"), ("crates", "io"), ("proxy", "golang"),
+]  # fmt: skip
+_PATHS = [("", "work", ""), ("", "farm", ""), ("", "root", ""), ("", "tmp", "dev")]
+_LEAK = re.compile("|".join(["[.]".join(h) for h in _HOSTS] + ["/".join(p) for p in _PATHS]))
+_UNFINISHED = re.compile(r"\b(TO[D]O|FIX[M]E|XX[X])\b")
+
+
+@functools.cache
+def tracked(suffix: str = "") -> tuple[Path, ...]:
+    """Return the files that git knows or would add, by suffix."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    files = (ROOT / line for line in listed.stdout.splitlines() if line.endswith(suffix))
+    return tuple(file for file in files if file.is_file())
+
+
+def sources() -> list[Path]:
+    """Return the modules of our packages."""
+    return [file for file in tracked(".py") if file.relative_to(ROOT).parts[0] in PACKAGES]
+
+
+def name_of(file: Path) -> str:
+    """Return a module's path as the messages and `LONGER` spell it."""
+    return file.relative_to(ROOT).as_posix()
+
+
+def test_sources_are_found() -> None:
+    """The checks below look at something."""
+    assert len(sources()) > 20
+
+
+def test_modules_are_short() -> None:
+    """A module has at most 300 lines, tests too."""
+    lengths = {name_of(file): len(file.read_text().splitlines()) for file in tracked(".py")}
+    long = {name: n for name, n in lengths.items() if n > MODULE_LINES and name not in LONGER}
+    assert long == {}
+
+
+def test_functions_are_short() -> None:
+    """A function has at most 40 lines."""
+    long = {
+        f"{name_of(file)}:{node.name}": node.end_lineno - node.lineno + 1
+        for file in tracked(".py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.end_lineno is not None
+        and node.end_lineno - node.lineno + 1 > FUNCTION_LINES
+    }
+    assert {name: n for name, n in long.items() if name not in LONGER} == {}
+
+
+def _public(tree: ast.Module) -> list[ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef]:
+    kinds = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+    found = [node for node in tree.body if isinstance(node, kinds)]
+    for each in [node for node in found if isinstance(node, ast.ClassDef)]:
+        found += [node for node in each.body if isinstance(node, kinds)]
+    return [node for node in found if not node.name.startswith("_")]
+
+
+def test_public_names_are_documented() -> None:
+    """Every module, public function, class and method says what it is for."""
+    bare = []
+    for file in sources():
+        tree = ast.parse(file.read_text())
+        if not ast.get_docstring(tree):
+            bare.append(name_of(file))
+        overloads = ("overload", "setter")
+        for node in _public(tree):
+            marks = [ast.unparse(mark).rpartition(".")[2] for mark in node.decorator_list]
+            if not ast.get_docstring(node) and not any(mark in overloads for mark in marks):
+                bare.append(f"{name_of(file)}:{node.name}")
+    assert bare == []
+
+
+@pytest.mark.parametrize("pattern", [_LEAK, _UNFINISHED], ids=["leaks", "unfinished"])
+def test_files_are_clean(pattern: re.Pattern[str]) -> None:
+    """No file names a registry's host or a path of one machine, or is marked unfinished."""
+    found = []
+    for file in tracked():
+        try:
+            text = file.read_text()
+        except UnicodeDecodeError:
+            continue
+        lines = enumerate(text.splitlines(), 1)
+        found += [f"{name_of(file)}:{n}: {line[:80]}" for n, line in lines if pattern.search(line)]
+    assert found == []
+
+
+def test_no_test_is_skipped() -> None:
+    """A skipped test looks like a passed one; nothing here may skip or expect to fail."""
+    mark = re.compile(r"pytest[.](skip|xfail|importorskip)|mark[.](skip|skipif|xfail)")
+    names = [name_of(file) for file in tracked(".py") if mark.search(file.read_text())]
+    assert names == []
