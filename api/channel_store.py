@@ -55,10 +55,12 @@ class Attachment:
     Attributes:
         channel: the channel as it was before.
         subscriptions: all of them, the ended ones too, by sequence.
+        taken_from: the connection that had it; "" if none did.
     """
 
     channel: Channel
     subscriptions: Sequence[Subscription]
+    taken_from: str = ""
 
 
 class ChannelStore(Protocol):
@@ -168,19 +170,25 @@ class ChannelStore(Protocol):
             NoSuchChannel: it is gone.
         """
 
-    async def refresh(self, channel_id: str, connection: str) -> tuple[int, str] | None:
-        """Give a sign of life.
+    async def is_released(self, channel_id: str) -> bool:
+        """Whether the connection that had the channel before the newest has given it back."""
+
+    async def refresh(self, held: Sequence[tuple[str, str]]) -> list[tuple[int, str] | None]:
+        """Give signs of life, for many (channel, connection) at once.
 
         Returns:
-            The channel's version and the connection that has it (which may be another one, then
+            For each the channel's version and the connection that has it (if that is another one,
             nothing was changed), or None if the channel is gone.
         """
 
     async def detach(self, channel_id: str, connection: str, cursor: str) -> None:
-        """Give the channel back, keep how far it was served; its timeout runs from now."""
+        """Give the channel back, keep how far it was served; its timeout runs from now.
 
-    async def save_cursor(self, channel_id: str, connection: str, cursor: str) -> None:
-        """Keep how far the channel was served, if the connection still has it."""
+        A connection that lost the channel to another keeps nothing and only says that it is done.
+        """
+
+    async def save_cursors(self, held: Sequence[tuple[str, str, str]]) -> None:
+        """Keep how far channels were served: (channel, connection, cursor) of those still held."""
 
     async def reload(self, channel_id: str) -> Attachment | None:
         """Return channel and subscriptions as they are now."""
@@ -191,14 +199,17 @@ class ChannelStore(Protocol):
         sequence: int,
         ended: Mapping[str, int],
         end: tuple[str, int, int] | None,
-    ) -> bool:
-        """End a subscription at a position; True for the first caller only."""
+    ) -> None:
+        """End a subscription at a position, or say exactly where one ended that was ended."""
 
     async def move(self, channel_id: str, sequence: int, place: Place) -> None:
         """Keep where a subscription's object is now, and its permissions."""
 
     async def forget(self, channel_id: str, sequences: Sequence[int]) -> None:
         """Drop ended subscriptions that no reader needs any more."""
+
+    async def restore(self, attachment: Attachment, connection: str) -> None:
+        """Make a channel again that the store lost while it was away; nothing if it is there."""
 
     async def server_key(self) -> bytes:
         """Return 32 bytes that all nodes share, made once."""

@@ -25,6 +25,9 @@ MINIMUM_TIMEOUT_S: Final = 1
 MAXIMUM_TIMEOUT_S: Final = 86_400
 DEFAULT_TIMEOUT_S: Final = 300
 METRONOME: Final = "metronome"
+INOTIFY: Final = "inotify"
+LAST_RANK: Final = 0xFF
+"""The rank, in event ids, of what comes after all events of a message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,3 +258,37 @@ def from_json(text: str | bytes) -> Subscription:
     if record["end"] is not None:
         record["end"] = tuple(record["end"])
     return Subscription(**record)
+
+
+def ending(
+    subscription: Subscription, marks: Mapping[str, int]
+) -> tuple[dict[str, int], tuple[str, int, int] | None]:
+    """Say where a subscription ends that is ended now, and where its IN_IGNORED stands.
+
+    Args:
+        subscription: what ends.
+        marks: how far each shard of its event type has come.
+
+    Returns:
+        For each shard the number after which nothing is told, and the position (shard, number,
+        rank) of the IN_IGNORED, which comes after all else of that number; None for types that
+        have none.
+    """
+    if subscription.metronome is not None:
+        return {}, None
+    shards = [subscription.shard] if subscription.shard else sorted({*marks, *subscription.since})
+    ended = {shard: max(marks.get(shard, 0), subscription.since.get(shard, 0)) for shard in shards}
+    if subscription.event_type != INOTIFY or not ended:
+        return ended, None
+    shard = shards[0]
+    return ended, (shard, ended[shard], LAST_RANK)
+
+
+def moved(subscription: Subscription, place: Place) -> Subscription:
+    """Return the subscription with its object where it is now."""
+    return subscription.replace(
+        path=place.path,
+        ancestors=place.ancestors,
+        permissions=place.permissions,
+        shard=place.shard if subscription.shard else "",
+    )
