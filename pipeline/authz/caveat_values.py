@@ -13,6 +13,12 @@ from schemas.errors import Refused
 _INSTANT: Final = re.compile(
     r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:\d\d)", re.ASCII
 )
+_DURATION: Final = re.compile(
+    r"P(?:(\d+)W)?(?:(\d+)D)?(?:T(?=\d)(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?",
+    re.ASCII | re.IGNORECASE,
+)
+_DURATION_SECONDS: Final = (7 * 86400, 86400, 3600, 60, 1)
+_LONGEST_DURATION: Final = 64
 _DECIMAL: Final = re.compile(r"[0-9]{1,19}")
 
 
@@ -95,3 +101,19 @@ def parse_bytes(text: str) -> int:
     if not _DECIMAL.fullmatch(text):
         raise BadCaveat(f"not a number of bytes: {text}")
     return int(text)
+
+
+def parse_duration(text: str) -> float:
+    """Read an ISO-8601 duration (`PT30M`, `P1DT12H`) as seconds.
+
+    Raises:
+        BadCaveat: it is none, or not longer than nothing.
+    """
+    found = _DURATION.fullmatch(text) if len(text) <= _LONGEST_DURATION else None
+    parts = found.groups() if found else ()
+    seconds = sum(
+        float(part) * unit for part, unit in zip(parts, _DURATION_SECONDS, strict=False) if part
+    )
+    if seconds <= 0:
+        raise BadCaveat(f"not an ISO-8601 duration: {text[:_LONGEST_DURATION]}")
+    return seconds
