@@ -1,0 +1,1 @@
+"""What the worker does with what it reads; the only code, beside transport, that knows Faust."""

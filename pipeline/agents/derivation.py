@@ -1,0 +1,110 @@
+"""Billing records in, derived messages out: the whole decision of the deriving agent, pure.
+
+One decode serves all event types. A record at or below its shard's mark is a repeat and drops
+out; a number that is skipped is a loss upstream, and is reported as one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pipeline.dead_letter import Rejected
+from pipeline.transport.producer import Message
+from schemas import codec
+from schemas.errors import BadRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from pipeline.event_types.base import EventType
+
+BILLING = "billing"
+
+
+class Hole(NamedTuple):
+    """Numbers of a shard that never came."""
+
+    shard: str
+    first: int
+    last: int
+
+
+@dataclass(slots=True)
+class Derived:
+    """What follows from a chunk.
+
+    Attributes:
+        messages: for each event type's name, its messages in order.
+        rejected: records to set aside.
+        holes: losses upstream.
+        repeats: how many records dropped out as repeats.
+    """
+
+    messages: dict[str, list[Message]]
+    rejected: list[Rejected] = field(default_factory=list)
+    holes: list[Hole] = field(default_factory=list)
+    repeats: int = 0
+
+
+class Derivation:
+    """Derives all event types of this worker from records of one partition, in order.
+
+    It remembers each shard's highest number, so it must be fed contiguously: make a new one
+    whenever reading begins anew.
+
+    Args:
+        event_types: what to derive.
+    """
+
+    def __init__(self, event_types: Sequence[EventType]) -> None:
+        self._kinds = [(kind.name, kind.derive, codec.encoder(kind.name)) for kind in event_types]
+        self._marks: dict[str, int] = {}
+
+    def derive(self, records: Sequence[Any]) -> Derived:
+        """Derive from records with `key`, `value` and `offset`, as aiokafka has them."""
+        derived = Derived({name: [] for name, _, _ in self._kinds})
+        decode = codec.decode
+        for record in records:
+            try:
+                billing = decode(BILLING, record.value)
+            except BadRecord as error:
+                derived.rejected.append(Rejected(record, str(error)))
+                continue
+            if self._is_new(record, billing, derived):
+                self._tell(record, billing, derived)
+        return derived
+
+    def _is_new(self, record: Any, billing: Mapping[str, Any], derived: Derived) -> bool:
+        shard, number = billing["shard"], billing["number"]
+        mark = self._marks.get(shard)
+        if mark is not None and number != mark + 1:
+            if number <= mark:
+                derived.repeats += 1
+                return False
+            hole = Hole(shard, mark + 1, number - 1)
+            derived.holes.append(hole)
+            reason = f"hole: shard {shard} lacks numbers {hole.first} to {hole.last} before this"
+            derived.rejected.append(Rejected(record, reason))
+        self._marks[shard] = number
+        return True
+
+    def _tell(self, record: Any, billing: Any, derived: Derived) -> None:
+        key = billing["shard"].encode()
+        timestamp_ms = billing["time_us"] // 1000
+        for name, derive, encode in self._kinds:
+            try:
+                values = [encode(message) for message in derive(billing)]
+            except Exception as error:  # noqa: BLE001 - a plug-in's fault must not stop all others
+                reason = _reason(name, derive, error)
+                derived.rejected.append(Rejected(record, reason))
+            else:
+                messages = derived.messages[name]
+                for value in values:
+                    messages.append(Message(key, value, timestamp_ms))
+
+
+def _reason(name: str, derive: Callable[..., Any], error: Exception) -> str:
+    if isinstance(error, BadRecord):
+        return f"{name}: {error}"
+    return f"{name}: {derive.__module__} failed: {type(error).__name__}: {error}"

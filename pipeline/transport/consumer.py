@@ -1,0 +1,269 @@
+"""The Faust consumer that hands out chunks, and the app that uses it.
+
+`BatchApp.batch_topic` declares a topic whose agent gets `leases.Chunk` values. Everything else of
+Faust stays: agents, streams, rebalancing, ordinary topics. What differs for batched topics:
+
+* An offset is committed because the agent called `Chunk.finish()`, never because Faust acked:
+  Faust also acks what an agent raised on, and what a stream skips during a rebalance.
+* A failed commit is tried again with the next one, it does not end the worker.
+* At most `max_in_flight_bytes` are handed out and not settled; then nothing more is fetched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import faust
+from aiokafka.errors import KafkaError
+from faust.transport.drivers import aiokafka as driver
+from faust.types.tuples import ConsumerMessage
+from mode import get_logger
+
+from pipeline.transport.leases import Chunk, Lease
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Mapping
+
+logger = get_logger(__name__)
+
+_TRY_AGAIN_S = 0.1
+
+
+class ChunkSchema(faust.Schema):  # type: ignore[misc]  # faust is untyped here
+    """Passes keys and values through as they are: the codec's work is the agent's."""
+
+    def loads_key(self, _app: Any, message: Any, **_: Any) -> Any:
+        """Return the key as it is."""
+        return message.key
+
+    def loads_value(self, _app: Any, message: Any, **_: Any) -> Any:
+        """Return the value, a chunk, as it is."""
+        return message.value
+
+
+class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
+    """Faust's thread around aiokafka; a commit that fails is not the end of the worker."""
+
+    async def _commit(self, offsets: Mapping[Any, int]) -> bool:
+        try:
+            await self._ensure_consumer().commit(
+                {tp: offset for tp, offset in offsets.items() if tp in self.assignment()}
+            )
+        except KafkaError as error:
+            # A rebalance takes the partitions away, or a broker is away: what is not committed is
+            # tried again at the next interval, or read again by the partition's next owner.
+            logger.warning("Commit failed, will be tried again: %s: %s", type(error), error)
+            return False
+        return True
+
+
+class BatchConsumer(driver.Consumer):  # type: ignore[misc]
+    """Faust's consumer, with one message per partition and fetch for batched topics."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._leases: dict[Any, Lease] = {}
+        self._in_flight_bytes = 0
+        self._settled = asyncio.Event()
+
+    def _new_consumer_thread(self) -> ConsumerThread:
+        return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    @property
+    def in_flight_bytes(self) -> int:
+        """What was handed out and is not settled, in bytes."""
+        return self._in_flight_bytes
+
+    def progress(self) -> dict[tuple[str, int], tuple[int, int]]:
+        """Return, for each assigned partition with a known end, (end offset, committed offset)."""
+        found = {}
+        for tp in self.assignment():
+            end = self.highwater(tp)
+            if end is not None:
+                found[tp.topic, tp.partition] = (end, self._committed_offset[tp] or 0)
+        return found
+
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[Any, Any]]:  # noqa: ASYNC109
+        """Yield one message per partition for batched topics, one per record for others."""
+        if not await self._has_room(timeout):
+            return
+        records, active = await self._wait_next_records(timeout)
+        if records is None or self.should_stop:
+            return
+        if not self.flow_active:
+            await self._seek_back()
+            return
+        generation = self.app.consumer_generation_id
+        for tp, message in self._messages(records):
+            if not self.flow_active or generation != self.app.consumer_generation_id:
+                return
+            if active is None or tp in active or tp in self._buffered_partitions:
+                self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
+                if isinstance(message, list):
+                    # Faust drops what is below its read offset; a lease begins with a seek and is
+                    # contiguous, so there is nothing to drop and there are no gaps to remember.
+                    self._read_offset[tp] = None
+                    yield tp, self._chunk_message(tp, message)
+                else:
+                    yield tp, self._to_message(tp, message)
+
+    def _messages(self, records: Mapping[Any, list[Any]]) -> Iterable[tuple[Any, Any]]:
+        batched = self.app.batched_topics
+        single = {}
+        for tp, part in records.items():
+            if tp.topic not in batched:
+                single[tp] = part
+            elif part:
+                yield tp, part
+        yield from self.scheduler.iterate(single)
+
+    def _chunk_message(self, tp: Any, records: list[Any]) -> ConsumerMessage:
+        lease = self._leases.get(tp)
+        if lease is None or lease.has_ended:
+            lease = self._leases[tp] = Lease(tp.topic, tp.partition)
+        chunk = lease.deliver(records, self._on_settled)
+        self._in_flight_bytes += chunk.size_bytes
+        last = records[-1]
+        return ConsumerMessage(
+            tp.topic,
+            tp.partition,
+            last.offset,
+            last.timestamp / 1000,
+            last.timestamp_type,
+            None,
+            None,
+            chunk,
+            None,
+            tp=tp,
+            generation_id=self.app.consumer_generation_id,
+        )
+
+    def _on_settled(self, chunk: Chunk) -> None:
+        self._in_flight_bytes -= chunk.size_bytes
+        self._settled.set()
+
+    async def _has_room(self, timeout_s: float) -> bool:
+        if self._in_flight_bytes < self.app.max_in_flight_bytes:
+            return True
+        await self._wait_for_settled(timeout_s)
+        return self._in_flight_bytes < int(self.app.max_in_flight_bytes)
+
+    async def _wait_for_settled(self, timeout_s: float) -> None:
+        self._settled.clear()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._settled.wait()
+        except TimeoutError:
+            return
+
+    async def _seek_back(self) -> None:
+        try:
+            await self.perform_seek()
+        except Exception as error:  # noqa: BLE001 - as in Faust: the next rebalance seeks again
+            logger.warning("Seek to the committed offsets failed: %r", error)
+
+    async def perform_seek(self) -> None:
+        """Seek to the committed offsets: what was read before and is not done is read again."""
+        self._end_leases(list(self._leases))
+        await super().perform_seek()
+
+    def stop_flow(self) -> None:
+        """Stop handing out; called first when partitions may be taken away and at the end."""
+        for lease in self._leases.values():
+            lease.end()
+        super().stop_flow()
+
+    async def on_partitions_revoked(self, revoked: set[Any]) -> None:
+        """Let the agents finish what they began, commit it, and forget the rest."""
+        await super().on_partitions_revoked(revoked)
+        self._end_leases(revoked)
+
+    def _end_leases(self, tps: Iterable[Any]) -> None:
+        for tp in tps:
+            lease = self._leases.pop(tp, None)
+            if lease is not None:
+                lease.end()
+                for chunk in lease.unsettled():
+                    chunk.abandon()
+
+    def ack(self, message: Any) -> bool:
+        """Note what Faust acks; for a chunk this only says that the agent has gone on."""
+        if message.topic not in self.app.batched_topics:
+            acked: bool = super().ack(message)
+            return acked
+        message.acked = True
+        self._unacked_messages.discard(message)
+        self._settled.set()
+        return True
+
+    async def wait_empty(self) -> None:
+        """Wait until the agents have settled the chunks they hold, then commit.
+
+        The chunks still in their queues were cleared by Faust before this is called: nobody will
+        settle those, so the wait ends once nothing that was taken is left.
+        """
+        deadline = self.loop.time() + self.app.max_settle_s
+        while self._is_in_work() and self.loop.time() < deadline:
+            await self._wait_for_settled(_TRY_AGAIN_S)
+        self._unacked_messages.difference_update(
+            [m for m in self._unacked_messages if m.topic in self.app.batched_topics]
+        )
+        await super().wait_empty()
+
+    def _is_in_work(self) -> bool:
+        return any(lease.is_in_work for lease in self._leases.values())
+
+    async def force_commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:  # noqa: FBT001, FBT002 - Faust's signature
+        """Commit what is done of batched topics, then what Faust acked of others."""
+        offsets = {}
+        for tp, lease in self._leases.items():
+            wanted = topics is None or tp in topics or tp.topic in topics
+            offset = lease.committable() if wanted else None
+            if offset is not None:
+                offsets[tp] = offset
+        if offsets and await self._commit(offsets):
+            for tp, offset in offsets.items():
+                if tp in self._leases:
+                    self._leases[tp].committed(offset)
+            self._committed_offset.update(offsets)
+            self.app.monitor.on_tp_commit(offsets)
+        committed: bool = await super().force_commit(topics, start_new_transaction)
+        return committed or bool(offsets)
+
+
+class BatchTransport(driver.Transport):  # type: ignore[misc]
+    """Faust's transport for Kafka with the consumer above."""
+
+    Consumer = BatchConsumer
+
+
+class BatchApp(faust.App):  # type: ignore[misc]
+    """A Faust app that can have batched topics.
+
+    Args:
+        max_in_flight_bytes: how much is handed to agents before they have settled it.
+        max_settle_s: how long a rebalance or a stop waits for agents, in seconds.
+    """
+
+    def __init__(
+        self, *args: Any, max_in_flight_bytes: int, max_settle_s: float, **kwargs: Any
+    ) -> None:
+        self.batched_topics: set[str] = set()
+        self.max_in_flight_bytes = max_in_flight_bytes
+        self.max_settle_s = max_settle_s
+        super().__init__(*args, **kwargs)
+
+    def batch_topic(self, name: str) -> Any:
+        """Declare a topic whose one agent gets chunks.
+
+        Raises:
+            ValueError: it was declared before: a chunk is finished by one agent.
+        """
+        if name in self.batched_topics:
+            raise ValueError(f"topic {name} has a batched agent already")
+        self.batched_topics.add(name)
+        return self.topic(name, schema=ChunkSchema())
+
+    def _new_transport(self) -> BatchTransport:
+        return BatchTransport(self.conf.broker_consumer, self)
