@@ -28,7 +28,7 @@ _HEAD_FIELDS = 5
 
 @functools.cache
 def encoder(name: str) -> Callable[[Mapping[str, Any]], bytes]:
-    """Return a function that writes records of schema `name`; look it up once, outside the loop."""
+    """Return a function that writes records of schema `name`; look it up outside the loop."""
     schema = registry.newest(name)
     prefix = FRAME.pack(_MAGIC, schema.id)
     parsed = schema.parsed

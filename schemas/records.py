@@ -86,6 +86,7 @@ class InotifyMessage(Head):
     inode: bytes
     names: list[str | None]
     scopes: list[str]
+    unlisted: list[str]
     roles: list[int]
     masks: list[int]
     to: list[int]

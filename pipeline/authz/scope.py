@@ -162,10 +162,10 @@ def _scope(needed: Iterable[tuple[str, str]]) -> str:
     merged: dict[str, str] = {}
     for needs, text in needed:
         of = parse(text)
-        closed = [right for right in needs if not _open_to_everybody(of, right)]
+        closed = {right for right in needs if not _open_to_everybody(of, right)}
         if closed:
-            rights = merged.get(text, "")
-            merged[text] = "".join(r for r in "rwx" if r in closed or r in rights)
+            closed.update(merged.get(text, ""))
+            merged[text] = "".join(right for right in "rwx" if right in closed)
     return " ".join(f"{needs}={text}" for text, needs in merged.items())
 
 
@@ -200,8 +200,41 @@ def own_scope(permissions: str) -> str:
 
 
 @functools.lru_cache(maxsize=_REMEMBERED_TEXTS)
+def unlisted(permissions: str) -> str:
+    """Return the directories above the parent that not everybody may list.
+
+    Args:
+        permissions: from the root to the object.
+
+    Returns:
+        For each such directory `index=permission` (the root's index is 0), joined by one space:
+        what `recursive_scope` takes.
+    """
+    return " ".join(
+        f"{index}={text}"
+        for index, text in enumerate(split(permissions)[:-2])
+        if not _open_to_everybody(parse(text), "r")
+    )
+
+
+@functools.lru_cache(maxsize=_REMEMBERED_TEXTS)
+def recursive_scope(scope: str, unlisted: str, depth: int) -> str:
+    """Return the scope of an event with a name for a recursive watch on a directory above.
+
+    Such an event tells the names of the directories between, so they must be readable, too.
+
+    Args:
+        scope: the event's `named_scope`.
+        unlisted: its `unlisted` directories.
+        depth: the index of the watched directory, counted from the root's 0.
+    """
+    between = [("r", text) for index, text in _entries(unlisted) if int(index) >= depth]
+    return _scope([*_entries(scope), *between]) if between else scope
+
+
+@functools.lru_cache(maxsize=_REMEMBERED_TEXTS)
 def _entries(scope: str) -> tuple[tuple[str, str], ...]:
-    parts = (entry.partition("=") for entry in scope.split(" "))
+    parts = (entry.partition("=") for entry in scope.split(" ") if entry)
     return tuple((needs, text) for needs, _, text in parts)
 
 

@@ -11,7 +11,15 @@ import functools
 import json
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
-from pipeline.event_types import details, globs, inotify_derivation, inotify_schemas, selectors
+from pipeline.authz import scope
+from pipeline.event_types import (
+    details,
+    globs,
+    inotify_derivation,
+    inotify_schemas,
+    selectors,
+    subtree,
+)
 from pipeline.event_types.base import Telling, Watch
 from schemas import topics, vocabulary
 from schemas.vocabulary import FILE_ID_BYTES, Role
@@ -32,16 +40,6 @@ class _Event(NamedTuple):
     path: str
 
 
-def _relative(path: str, ancestors: bytes, watched: bytes) -> str | None:
-    """Return `path` below `watched`, if that is one of its ancestors."""
-    at = ancestors.find(watched)
-    while at > 0 and at % FILE_ID_BYTES:
-        at = ancestors.find(watched, at + 1)
-    if at < 0:
-        return None
-    return path.split("/", at // FILE_ID_BYTES + 1)[-1]
-
-
 def _events(message: Mapping[str, Any], watched: bytes, *, recursive: bool) -> list[_Event]:
     """Return what a message says to the watchers of an inode."""
     inodes, names, scopes = message["watched"], message["names"], message["scopes"]
@@ -49,15 +47,17 @@ def _events(message: Mapping[str, Any], watched: bytes, *, recursive: bool) -> l
     for index, (mask, place) in enumerate(zip(message["masks"], message["to"], strict=True)):
         from_source = message["roles"][place] == Role.SOURCE_PARENT
         path = message["source_path"] if from_source else message["path"]
-        name = names[place]
+        name, needed = names[place], scopes[place]
         if inodes[place * FILE_ID_BYTES : (place + 1) * FILE_ID_BYTES] != watched:
             if not recursive or name is None:
                 continue
             above = message["source_ancestors" if from_source else "ancestors"]
-            name = _relative(path, above, watched)
-            if name is None:
+            depth = subtree.depth(watched, above)
+            if depth is None:
                 continue
-        events.append(_Event(index, mask, name, scopes[place], path))
+            name = subtree.below(path, depth)
+            needed = scope.recursive_scope(needed, message["unlisted"][place], depth)
+        events.append(_Event(index, mask, name, needed, path))
     return events
 
 

@@ -148,26 +148,37 @@ def _record_pattern(record: BillingRecord) -> _Pattern | None:
     )
 
 
-def _overwritten_scope(record: BillingRecord) -> str:
-    above, _, _ = record["permissions"].rpartition(" ")
-    assert record["overwritten"] is not None
-    return scope.own_scope(f"{above} {record['overwritten']['permission']}")
+class _Told(NamedTuple):
+    """Those who are told in one role."""
+
+    inode: bytes
+    name: str | None
+    scope: str
+    unlisted: str
 
 
-def _told(record: BillingRecord, role: Role) -> tuple[bytes, str | None, str]:
-    """Return the inode, the name and the scope of those told in a role."""
+def _told_in(parent_ancestors: bytes, name: str, permissions: str) -> _Told:
+    return _Told(
+        parent_ancestors[-FILE_ID_BYTES:],
+        name,
+        scope.named_scope(permissions),
+        scope.unlisted(permissions),
+    )
+
+
+def _told(record: BillingRecord, role: Role) -> _Told:
     source, overwritten = record["source"], record["overwritten"]
     if role is _PARENT:
-        parent = record["ancestors"][-FILE_ID_BYTES:]
-        return parent, record["name"], scope.named_scope(record["permissions"])
+        return _told_in(record["ancestors"], record["name"], record["permissions"])
     if role is _SELF:
-        return record["inode"], None, scope.own_scope(record["permissions"])
+        return _Told(record["inode"], None, scope.own_scope(record["permissions"]), "")
     if role is _SOURCE_PARENT:
         assert source is not None
-        parent = source["ancestors"][-FILE_ID_BYTES:]
-        return parent, source["name"], scope.named_scope(source["permissions"])
+        return _told_in(source["ancestors"], source["name"], source["permissions"])
     assert overwritten is not None
-    return overwritten["inode"], None, _overwritten_scope(record)
+    above, _, _ = record["permissions"].rpartition(" ")
+    needed = scope.own_scope(f"{above} {overwritten['permission']}")
+    return _Told(overwritten["inode"], None, needed, "")
 
 
 def _rechecks(record: BillingRecord) -> str:
@@ -188,14 +199,15 @@ def derive(record: BillingRecord) -> list[InotifyMessage]:
         {
             "shard": record["shard"],
             "number": record["number"],
-            "watched": b"".join([inode for inode, _, _ in told]),
+            "watched": b"".join([those.inode for those in told]),
             "ancestors": record["ancestors"],
             "source_ancestors": source["ancestors"] if source else b"",
             "time_us": record["time_us"],
             "kind": record["kind"],
             "inode": record["inode"],
-            "names": [name for _, name, _ in told],
-            "scopes": [needed for _, _, needed in told],
+            "names": [those.name for those in told],
+            "scopes": [those.scope for those in told],
+            "unlisted": [those.unlisted for those in told],
             "roles": pattern.role_numbers,
             "masks": pattern.masks,
             "to": pattern.to,
