@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import threading
 
 from deploy.local import stack
+from deploy.local.demo import Demo
 from deploy.local.processes import StartError
 from deploy.local.settings import StackSettings
 from deploy.local.stack import Stack
@@ -43,9 +45,38 @@ def _status(chosen: StackSettings) -> int:
     return 0 if all(state in {"ready", "running"} for _, state in lines) else 1
 
 
+def _demo(chosen: StackSettings) -> int:
+    local = Stack(chosen)
+    was_up = all(state in {"ready", "running"} for _, state in local.status())
+    held = False
+    try:
+        local.up(_say)
+        held = Demo(local).tell()
+        if not chosen.once:
+            _stay(local)
+    except KeyboardInterrupt:
+        print()
+    finally:
+        if not was_up:
+            _down(chosen)
+    return 0 if held else 1
+
+
+def _stay(local: Stack) -> None:
+    """Leave it to the reader, until Ctrl-C."""
+    stream = f"{local.api_urls[0]}/api/v1/events/stream?watch=/data/exp"
+    alice = f"-u alice:{stack.password('alice')}"
+    print(
+        f"\n  Now you. In one terminal:\n\n    curl -N {alice} '{stream}'\n\n"
+        f"  and in another:\n\n    curl {alice} -T README.md {local.webdav_url}/data/exp/\n\n"
+        f"  or open {local.api_urls[0]}/ in a browser. Ctrl-C ends it all."
+    )
+    threading.Event().wait()
+
+
 def main() -> int:
     """Run one command; errors are sentences, not tracebacks."""
-    commands = {"up": _up, "down": _down, "status": _status}
+    commands = {"up": _up, "down": _down, "status": _status, "demo": _demo}
     parser = argparse.ArgumentParser(
         prog="python -m deploy.local",
         description="The whole stack as processes on this machine.",

@@ -27,3 +27,4 @@ class StackSettings:
     nodes: int = setting("NODES", 1, "How many API nodes.")
     workers: int = setting("WORKERS", 1, "How many pipeline workers.")
     run: str = setting("RUN_DIR", ".run", "Directory of data, logs, pid files and `env`.")
+    once: bool = setting("ONCE", default=False, meaning="The demo ends by itself.")
