@@ -134,11 +134,16 @@ class Members:
             raise BadSelector(f'Bad selector: "{name}" must be between 0 and 2^63-1')
         return value
 
-    def globs(self, name: str) -> tuple[str, ...]:
-        """Take an array of globs; absent: none."""
+    def strings(self, name: str) -> tuple[str, ...]:
+        """Take an array of strings; absent: none."""
         value = self._selector.get(name, [])
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             raise BadSelector(f'Bad selector: "{name}" must be an array of strings')
+        return tuple(value)
+
+    def globs(self, name: str) -> tuple[str, ...]:
+        """Take an array of globs; absent: none."""
+        value = self.strings(name)
         if len(value) > globs.MAX_PATTERNS:
             raise BadSelector(
                 f'Bad selector: "{name}" has more than {globs.MAX_PATTERNS} patterns'
@@ -149,7 +154,7 @@ class Members:
                     f'Bad selector: a pattern in "{name}" must have 1 to '
                     f"{globs.MAX_PATTERN_LENGTH} characters"
                 )
-        return tuple(value)
+        return value
 
     def flags(self) -> tuple[int, int]:
         """Take inotify flags (an array, or one string with commas) as (events, modifiers)."""
