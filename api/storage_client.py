@@ -1,0 +1,300 @@
+"""The storage's REST interface as this service asks it: who is this, and what is there.
+
+There is one authority: every question is put with the user's own credentials, and the storage's
+answer counts. Answers about users are kept briefly, under a keyed hash of the credential, so that
+a memory dump of the cache shows no password. What is absent and what is forbidden are one answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import hashlib
+import hmac
+import http
+import secrets
+import urllib.parse
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import httpx
+
+from api import limits, problems
+from api.channels import Place
+from pipeline.authz.principal import Principal
+from schemas.errors import Unavailable
+from schemas.vocabulary import FILE_ID_BYTES, FileType
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from api.credentials import Credential
+
+SERVICE_KEY: Final = "Storage-Events-Key"
+_ABSENT: Final = {400, 403, 404}
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """One entry of a directory, or of everything below it.
+
+    Attributes:
+        name: the entry's name, or its path below the directory when asked recursively.
+        attributes: the storage's JSON object.
+    """
+
+    name: str
+    attributes: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What stands at a path, read at one instant.
+
+    Attributes:
+        place: where it is, and how far every shard had come at that instant (no positions when
+            the storage does not tell them).
+        type: REGULAR, DIR, LINK.
+        may_watch: whether this user may list it (a directory) or read it (others).
+        children: its entries, if asked for.
+    """
+
+    place: Place
+    type: str
+    may_watch: bool
+    children: tuple[Child, ...] = ()
+
+
+class NotVisible(Exception):  # noqa: N818 - a finding, not a failure
+    """There is nothing at this path, or nothing that this user may know of."""
+
+
+def _file_id(text: object) -> bytes:
+    raw = bytes.fromhex(str(text))
+    if len(raw) != FILE_ID_BYTES:
+        raise ValueError(text)
+    return raw
+
+
+class StorageClient:
+    """Asks the storage.
+
+    Args:
+        client: pooled, with the storage's base address and timeouts.
+        service_key: known to both sides; "" when the storage is not ours.
+        cache_s: how long an answer about a user is kept, in seconds.
+        clock: monotonic seconds.
+        users: how many users' answers are kept.
+    """
+
+    def __init__(
+        self,
+        client: httpx.AsyncClient,
+        *,
+        service_key: str,
+        cache_s: float,
+        clock: Callable[[], float],
+        users: int = 10_000,
+    ) -> None:
+        self._client = client
+        self._service_key = service_key
+        self._cache_s = cache_s
+        self._clock = clock
+        self._hash_key = secrets.token_bytes(32)
+        self._known: limits.Recent[tuple[float, Principal]] = limits.Recent(users)
+        self._asking: dict[str, asyncio.Task[Principal]] = {}
+
+    async def close(self) -> None:
+        """Give back connections."""
+        await self._client.aclose()
+
+    async def is_there(self) -> bool:
+        """Whether the storage answers at all."""
+        try:
+            await self._client.get("/api/v1/user")
+        except httpx.HTTPError:
+            return False
+        return True
+
+    async def user(
+        self, credential: Credential, address: str, *, fresh_s: float | None = None
+    ) -> Principal:
+        """Say who somebody is.
+
+        Args:
+            credential: what they came with.
+            address: where from; tokens may be bound to it.
+            fresh_s: take no answer older than this, in seconds; by default the cache's time.
+
+        Raises:
+            Problem: 401 when the storage does not let them in.
+            Unavailable: the storage is away.
+        """
+        key = self._key(credential, address)
+        oldest_s = self._cache_s if fresh_s is None else min(fresh_s, self._cache_s)
+        known = self._known.get(key)
+        if known is not None and self._clock() - known[0] < oldest_s:
+            return known[1]
+        task = self._asking.get(key)
+        if task is None:
+            task = asyncio.create_task(self._ask_user(key, credential, address))
+            self._asking[key] = task
+            task.add_done_callback(lambda _: self._asking.pop(key, None))
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return await asyncio.shield(task)
+
+    async def _ask_user(self, key: str, credential: Credential, address: str) -> Principal:
+        started = self._clock()
+        answer = await self._get("/api/v1/user", {}, credential, address)
+        content = self._content(answer)
+        if answer.status_code != 200 or content.get("status") != "AUTHENTICATED":
+            self._known.drop(key)
+            if answer.status_code in {429, *range(500, 600)}:
+                raise Unavailable(f"the storage answered {answer.status_code} to /api/v1/user")
+            raise problems.unauthenticated(f"storage: {answer.status_code} {answer.reason_phrase}")
+        principal = Principal(
+            user=str(content["username"]),
+            uid=int(content["uid"]),
+            gids=tuple(int(gid) for gid in content.get("gids", ())),
+            roles=frozenset(str(role) for role in content.get("roles", ())),
+            restrictions=credential.restrictions(str(content.get("rootDirectory", "/"))),
+            home=str(content.get("homeDirectory", "/")),
+        )
+        self._known.put(key, (started, principal))
+        return principal
+
+    async def look_up(
+        self,
+        credential: Credential,
+        address: str,
+        path: str,
+        *,
+        follow: bool = True,
+        children: bool = False,
+        recursive: bool = False,
+    ) -> Found:
+        """Say what stands at a path, with what a watch needs to know about it.
+
+        Args:
+            credential: the user's own.
+            address: the client's.
+            path: absolute, as the user sees it below their root, without `.` and `..`.
+            follow: whether a symlink at the end is followed.
+            children: with a directory's entries, read at the same instant.
+            recursive: with everything below that this user may see.
+
+        Raises:
+            NotVisible: absent or forbidden; nobody is told which.
+            Problem: 401.
+            Unavailable: the storage is away.
+        """
+        asked = {"follow": follow, "children": children, "recursive": recursive}
+        parameters = {"optional": "true"} | {
+            name: str(value).lower() for name, value in asked.items() if value or name == "follow"
+        }
+        content = await self._namespace(credential, address, path, parameters)
+        if "watch" in content:
+            return _told(content)
+        return await self._walk(credential, address, path, content)
+
+    async def _namespace(
+        self, credential: Credential, address: str, path: str, parameters: Mapping[str, str]
+    ) -> dict[str, Any]:
+        try:
+            quoted = urllib.parse.quote(path.lstrip("/"), safe="/")
+        except UnicodeEncodeError as error:
+            raise NotVisible(path) from error
+        answer = await self._get(f"/api/v1/namespace/{quoted}", parameters, credential, address)
+        if answer.status_code == 401:
+            raise problems.unauthenticated(f"storage: 401 {answer.reason_phrase}")
+        if answer.status_code in _ABSENT:
+            raise NotVisible(path)
+        if answer.status_code != 200:
+            raise Unavailable(f"the storage answered {answer.status_code} to a look-up")
+        return self._content(answer)
+
+    async def _walk(
+        self, credential: Credential, address: str, path: str, content: Mapping[str, Any]
+    ) -> Found:
+        """Find ancestors and permissions one component at a time: a storage without `watch`."""
+        above: list[dict[str, Any]] = []
+        names = [name for name in path.split("/") if name]
+        for depth in range(len(names)):
+            directory = "/" + "/".join(names[:depth])
+            parameters = {"optional": "true"}
+            above.append(await self._namespace(credential, address, directory, parameters))
+        is_directory = content["fileType"] == FileType.DIR
+        if is_directory and "children" not in content:
+            # Whoever may list it may watch it, and only the storage knows.
+            await self._namespace(credential, address, path, {"children": "true", "limit": "1"})
+        place = Place(
+            inode=_file_id(content["pnfsId"]),
+            is_directory=is_directory,
+            shard="",
+            positions={},
+            path="/" + "/".join(names),
+            ancestors=b"".join(_file_id(directory["pnfsId"]) for directory in above),
+            permissions=" ".join(_permission(one) for one in (*above, content)),
+        )
+        return Found(place, str(content["fileType"]), may_watch=True, children=_children(content))
+
+    async def _get(
+        self, path: str, parameters: Mapping[str, str], credential: Credential, address: str
+    ) -> httpx.Response:
+        headers = {
+            "Authorization": credential.header,
+            "X-Forwarded-For": address,
+            "Accept": "application/json",
+            problems.SUPPRESS: "suppress",
+        }
+        if self._service_key:
+            headers[SERVICE_KEY] = self._service_key
+        try:
+            return await self._client.get(path, params=parameters, headers=headers)
+        except httpx.HTTPError as error:
+            raise Unavailable(f"the storage is away: {type(error).__name__}") from error
+
+    @staticmethod
+    def _content(answer: httpx.Response) -> dict[str, Any]:
+        if answer.status_code != http.HTTPStatus.OK:
+            return {}
+        try:
+            content = answer.json()
+        except ValueError as error:
+            raise Unavailable("the storage's answer is not JSON") from error
+        if not isinstance(content, dict):
+            raise Unavailable("the storage's answer is not a JSON object")
+        return content
+
+    def _key(self, credential: Credential, address: str) -> str:
+        text = f"{address}\0{credential.header}".encode("utf-8", "surrogateescape")
+        return hmac.new(self._hash_key, text, hashlib.sha256).hexdigest()
+
+
+def with_positions(place: Place, positions: Mapping[str, int]) -> Place:
+    """Return a place with positions from elsewhere, for a storage that tells none."""
+    return dataclasses.replace(place, positions=dict(positions))
+
+
+def _permission(content: Mapping[str, Any]) -> str:
+    return f"{content.get('owner', 0)}:{content.get('group', 0)}:{int(content.get('mode', 0)):o}"
+
+
+def _children(content: Mapping[str, Any]) -> tuple[Child, ...]:
+    return tuple(Child(str(child["fileName"]), child) for child in content.get("children", ()))
+
+
+def _told(content: Mapping[str, Any]) -> Found:
+    watch = content["watch"]
+    kind = str(content["fileType"])
+    place = Place(
+        inode=_file_id(content["pnfsId"]),
+        is_directory=kind == FileType.DIR,
+        shard=str(watch["shard"]),
+        positions={str(shard): int(number) for shard, number in watch["positions"].items()},
+        path=str(watch["path"]),
+        ancestors=b"".join(_file_id(inode) for inode in watch["ancestors"]),
+        permissions=str(watch["permissions"]),
+        shard_depth=int(watch.get("shardDepth", 0)),
+    )
+    return Found(place, kind, bool(watch["mayWatch"]), _children(content))
