@@ -73,7 +73,12 @@ class Stack:
         workers, nodes = range(settings.workers), range(settings.nodes)
         self.workers = [
             self._python(
-                f"worker-{n + 1}", "pipeline", "worker", WORKER_HEALTH_PORT=self._health(n)
+                f"worker-{n + 1}",
+                "pipeline",
+                "worker",
+                WORKER_HEALTH_PORT=self._health(n),
+                # A restarted worker has its partitions back at once.
+                STORAGE_EVENTS_WORKER_INSTANCE_ID=f"worker-{n + 1}",
             )
             for n in workers
         ]
@@ -130,12 +135,12 @@ class Stack:
             file.write_text(secrets.token_urlsafe(32))
         return file.read_text()
 
-    def _python(self, name: str, module: str, command: str, **settings: int) -> Process:
+    def _python(self, name: str, module: str, command: str, **settings: object) -> Process:
         environ = {
             "PYTHONUNBUFFERED": "1",
             "STORAGE_EVENTS_HOST": self._settings.host,
             "STORAGE_EVENTS_SERVICE_KEY": self._service_key(),
-            "STORAGE_EVENTS_DATA": str(self.run / "storage"),
+            "STORAGE_EVENTS_STORAGE_FOLDER": str(self.run / "storage"),
             "STORAGE_EVENTS_STORAGE_URL": self.rest_url,
             "KAFKA_BOOTSTRAP": self.bootstrap,
             "REDIS_URL": self.redis_url,
