@@ -1,7 +1,7 @@
 """The ingest agent: `billing` in, triggers with signed URLs out.
 
 At least once: a partition's offset is committed after its triggers are on Kafka, and a trigger
-made twice has the same id. A partition whose storage or Kafka is away rests, and is read again from
+made twice has the same id. A partition whose storage or Kafka is away rests and is read again from
 where it was; the other partitions go on.
 """
 

@@ -121,7 +121,8 @@ class Function:
         wall_s: seconds after which it is ended.
         cpu_s: seconds of processor time after which it is ended.
         memory_bytes: address space it may have.
-        output_bytes: the largest file it may write, what it prints included.
+        output_bytes: the largest file it may write.
+        log_bytes: the most that it may print.
         attempts: how often it is tried before its trigger goes to the dead letters.
     """
 
@@ -132,6 +133,7 @@ class Function:
     cpu_s: int = 300
     memory_bytes: int = 2 << 30
     output_bytes: int = 1 << 30
+    log_bytes: int = 10 << 20
     attempts: int = 3
 
 

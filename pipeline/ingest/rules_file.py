@@ -34,7 +34,8 @@ _RULE_KEYS: Final = (
 )  # fmt: skip
 _URL_KEYS: Final = ("activity", "lifetime", "replacing", "with", "create_path", "macaroon")
 _FUNCTION_KEYS: Final = (
-    "python", "command", "wall_s", "cpu_s", "memory_bytes", "output_bytes", "attempts",
+    "python", "command",
+    "wall_s", "cpu_s", "memory_bytes", "output_bytes", "log_bytes", "attempts",
 )  # fmt: skip
 
 
@@ -80,7 +81,7 @@ def _function(name: str, part: Section) -> Function:
         raise part.error("needs either python or command")
     if python and not _PYTHON.fullmatch(python):
         raise part.error(f"python {python!r} is not of the form module:function", "python")
-    for key in ("wall_s", "cpu_s", "memory_bytes", "output_bytes", "attempts"):
+    for key in ("wall_s", "cpu_s", "memory_bytes", "output_bytes", "log_bytes", "attempts"):
         if part.get(key, float, 1.0) <= 0:
             raise part.error(f"{key} must be more than 0", key)
     return Function(
@@ -91,6 +92,7 @@ def _function(name: str, part: Section) -> Function:
         cpu_s=part.get("cpu_s", int, default.cpu_s),
         memory_bytes=part.get("memory_bytes", int, default.memory_bytes),
         output_bytes=part.get("output_bytes", int, default.output_bytes),
+        log_bytes=part.get("log_bytes", int, default.log_bytes),
         attempts=part.get("attempts", int, default.attempts),
     )
 

@@ -8,6 +8,7 @@ sent twice (after a crash) is recognised by everyone who keeps ids.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 EVENT_TYPE: Final = "storage-events.ingest"
 SPEC_VERSION: Final = "1.0"
 _PREFIX: Final = "ce_"
+_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,100}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +143,8 @@ def read(found: Sequence[tuple[str, bytes]], data: bytes | None) -> tuple[Trigge
         urls = json.loads(data or b"")
         if not isinstance(urls, dict) or not all(isinstance(url, str) for url in urls.values()):
             raise BadRecord("a trigger's data must be a JSON object of named URLs")
+        if not all(_NAME.fullmatch(name) for name in urls):
+            raise BadRecord("a trigger's URL names are letters, digits, dot, - and _")
         when = datetime.fromisoformat(said["time"])
         about = Trigger(
             id=said["id"],

@@ -1,0 +1,1 @@
+"""What runs the functions: one interface (`base.Runner`), here on this machine (`local`)."""
