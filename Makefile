@@ -42,6 +42,9 @@ demo: $(READY)  ## the story in the terminal: make demo [ONCE=1]
 compose-test: $(READY)  ## docker compose up on a real engine (root starts one), a file in, its event out
 	tests/compose/run.sh
 
+reference: $(READY)  ## write docs/reference from the code
+	$(PY) -m deploy.reference
+
 bench: $(READY)  ## every benchmark, as tables
 	$(PY) -m benchmarks all
 
@@ -49,4 +52,4 @@ clean: $(READY)  ## stop the stack and remove its data, the virtual environment 
 	@$(PY) -m deploy.local down
 	rm -rf .run .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
-.PHONY: help install check test conformance up down status demo compose-test bench clean
+.PHONY: help install check test conformance up down status demo compose-test reference bench clean
