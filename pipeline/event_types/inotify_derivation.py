@@ -79,6 +79,7 @@ _HALVES: Final[dict[str, frozenset[Role]]] = {
     Half.FROM: frozenset({_SOURCE_PARENT, _SELF}),
     Half.TO: frozenset({_PARENT, _OVERWRITTEN}),
 }
+_MODIFY: Final[_Steps] = ((vocabulary.IN_MODIFY, _BOTH),)
 _TRANSFER_EVENTS: Final = vocabulary.IN_MODIFY | vocabulary.IN_ACCESS
 
 
@@ -110,9 +111,12 @@ def _pattern(
     )
 
 
-def _moved_bytes(record: BillingRecord) -> bool:
+def _touches_content(record: BillingRecord) -> bool:
+    """Whether a transfer moved a byte, or cut what was there before (as O_TRUNC does)."""
     moved = record["transferred_bytes"]
-    return bool(record["size_bytes"] if moved is None else moved)
+    return bool(record["size_bytes"] if moved is None else moved) or (
+        record["kind"] == Kind.UPLOAD and record["attribute"] == "overwrite"
+    )
 
 
 @functools.cache
@@ -134,9 +138,11 @@ def _record_pattern(record: BillingRecord) -> _Pattern | None:
     elif kind not in _STEPS or (record["status_code"] and kind != Kind.READ):
         # what failed changed nothing; a read that failed half-way has still been one
         return None
+    elif kind == Kind.SETATTR and record["attribute"] == "size":
+        steps = _MODIFY
     else:
         steps = _STEPS[kind]
-        if kind in {Kind.UPLOAD, Kind.READ} and not _moved_bytes(record):
+        if kind in {Kind.UPLOAD, Kind.READ} and not _touches_content(record):
             steps = _without_transfer(steps)
     if not record["ancestors"]:
         roles = roles - {_PARENT}
