@@ -61,7 +61,7 @@ class Origin:
 
     def _from_proxy(self, scope: Scope) -> bool:
         peer = scope.get("client")
-        return bool(peer) and is_in(peer[0], self._trusted)
+        return peer is not None and is_in(peer[0], self._trusted)
 
     def address(self, scope: Scope, headers: Headers) -> str:
         """Return the client's address: the nearest hop that is not one of our proxies."""
