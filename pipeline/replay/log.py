@@ -2,7 +2,7 @@
 
 Messages are kept as the bytes that stand on Kafka. They are found by shard and watched inode, and
 for recursive watches by ancestor, so that a reader's cost follows what it may receive and not what
-happened. The promise of `append`: all of it or nothing, in order, once, whoever calls it how often.
+happened. The promise of `append`: all of it or nothing, in order, once, whoever calls, how often.
 """
 
 from __future__ import annotations
@@ -10,8 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from schemas.errors import StorageEventsError
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
+
+
+class Rewound(StorageEventsError):  # noqa: N818 - named after what happened to the log
+    """The log has lost what came before the batch: go on from `state().offsets`."""
 
 
 class Entry(NamedTuple):
@@ -41,13 +47,16 @@ class Batch:
         partition: where they were read.
         next_offset: the offset after the last one.
         entries: the messages in the order of the partition; repeats are allowed, they are dropped.
-        time_ms: the newest record's timestamp, for trimming by age.
+        time_ms: the newest record's timestamp.
+        follows: the offset that the log is known to have, -1 for none; None: not known. A log
+            that has less by now (its store lost its tail) refuses the batch, so no gap is made.
     """
 
     partition: int
     next_offset: int
     entries: Sequence[Entry]
     time_ms: int = 0
+    follows: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +80,17 @@ class ReplayLog(Protocol):
     async def append(self, batches: Sequence[Batch]) -> None:
         """Keep the messages, the shards' marks and the partitions' offsets, each batch atomically.
 
-        Entries at or below their shard's mark are dropped. A batch whose `next_offset` is not above
-        what the log has is dropped whole.
+        Entries at or below their shard's mark are dropped. A batch whose `next_offset` is not
+        above what the log has is dropped whole. Without batches it only lets go of what is too
+        old.
+
+        Raises:
+            Rewound: the log does not have what a batch follows; that batch is not kept, others
+                may be.
         """
+
+    async def restart(self, partition: int, offset: int) -> None:
+        """Forget a partition's offset and go on from another: its topic was made anew."""
 
     async def state(self, shards: Sequence[str] | None = None) -> State:
         """Return how far the log has come (of all shards, or of these)."""
@@ -90,7 +107,8 @@ class ReplayLog(Protocol):
 
         A message is returned if an inode of `watched` is told by it, or an inode of `below` is an
         ancestor of what it is about or is itself told by it. More may be returned than was asked
-        (the caller matches exactly), never less.
+        (the caller matches exactly), never less; but what is trimmed while reading is missing:
+        who must not miss anything compares `state().floors` with `after` when reading is done.
         """
 
     async def wait_for(self, shard: str, number: int, timeout_s: float) -> bool:

@@ -1,0 +1,232 @@
+"""The replay log in Redis: one script call per batch, bounded by age and memory.
+
+Every promise of the port is kept inside `lua/append.lua`, which Redis runs atomically: a batch
+names the offset and the marks it goes on from, so a late twin can write nothing twice, and a Redis
+that lost its tail is noticed at the next batch. What Redis holds is decided in `layout`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from pipeline.replay import layout
+from pipeline.replay.log import Rewound, State
+from pipeline.replay.redis_reader import Reader
+from pipeline.replay.redis_script import Script, unavailable_if_away
+from pipeline.replay.redis_waiter import MarkWaiter
+from schemas.errors import Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
+
+    from redis import asyncio as redis_asyncio
+
+    from pipeline.replay.layout import ShardPlan
+    from pipeline.replay.log import Batch
+
+_MAX_TRIES: Final = 8
+_MAX_REMEMBERED: Final = 200_000
+_KEY_BYTES: Final = 300
+_ELEMENT_BYTES: Final = 12
+_INDEX_BYTES: Final = 100
+
+
+class RedisReplayLog:
+    """The replay log of one event type in Redis.
+
+    Args:
+        redis: a client of `connect`; closed with the log.
+        prefix: what stands before all keys.
+        event_type: whose log it is.
+        max_age_s: how long messages are kept, in seconds.
+        max_bytes: how much memory they may take, in bytes (an estimate by what is written).
+    """
+
+    def __init__(
+        self,
+        redis: redis_asyncio.Redis,
+        *,
+        prefix: str,
+        event_type: str,
+        max_age_s: float,
+        max_bytes: int,
+    ) -> None:
+        self._redis = redis
+        self._prefix = f"{prefix}replay:{event_type}:".encode()
+        self._max_age_ms = int(max_age_s * 1000)
+        self._max_bytes = max_bytes
+        self._append = Script(redis, "append")
+        self._reader = Reader(
+            prefix=self._prefix,
+            read=Script(redis, "find", "read"),
+            refs=Script(redis, "find", "refs"),
+            fetch=Script(redis, "find", "fetch"),
+            index=self._places_below,
+        )
+        self._waiter = MarkWaiter(redis, channel=self._key("appended"), marks=self._read_marks)
+        self._segment = "0"
+        self._marks: dict[str, int] = {}
+        self._registered: set[bytes] = set()
+        self._touched: dict[tuple[str, bytes, bytes], int] = {}
+
+    async def append(self, batches: Sequence[Batch]) -> None:
+        """Keep messages, marks and offsets; see the port."""
+        if not batches:
+            arguments = ["", "", 0, self._segment, *self._limits(), 0, 0]
+            await self._append(self._prefix, arguments)
+            return
+        rest = list(batches)
+        for _ in range(_MAX_TRIES):
+            await self._learn_marks({e.shard for batch in rest for e in batch.entries})
+            rest = await self._append_known(rest)
+            if not rest:
+                return
+        raise Unavailable("replay log: another worker keeps writing the same partitions")
+
+    async def _append_known(self, batches: Sequence[Batch]) -> list[Batch]:
+        """Append with the marks that are known; return those to try again with newer ones."""
+        marks = dict(self._marks)
+        plans = []
+        calls = []
+        registered: set[bytes] = set()
+        for batch in batches:
+            plans.append(layout.plan(batch.entries, marks))
+            marks.update({shard: plan.mark for shard, plan in plans[-1].items()})
+            calls.append(self._arguments(batch, plans[-1], registered))
+        answers = await self._append.run_all(self._prefix, calls)
+        again: list[Batch] = []
+        for batch, plan, (status, segment) in zip(batches, plans, answers, strict=True):
+            if again or status in {b"marks", b"segment"}:
+                again.append(batch)
+            elif status == b"rewound":
+                self._forget(segment.decode())
+                raise Rewound(f"partition {batch.partition}: nothing before {batch.next_offset}")
+            elif status == b"ok":
+                self._remember(plan)
+        newest = answers[-1][1].decode()
+        if again:
+            self._forget(newest)
+        elif newest != self._segment:
+            self._new_segment(newest)
+        else:
+            self._registered |= registered
+        return again
+
+    def _limits(self) -> list[int]:
+        return [self._max_bytes, self._max_age_ms, self._max_age_ms // 500 + 60]
+
+    def _arguments(
+        self, batch: Batch, plans: dict[str, ShardPlan], registered: set[bytes]
+    ) -> list[Any]:
+        added = 0
+        shards: list[Any] = []
+        for shard, plan in plans.items():
+            name = shard.encode() + b"\0"
+            touched = [t for t in plan.touched if self._is_due(shard, t)]
+            shards += (shard, plan.base, plan.mark, len(plan.pushes), len(touched))
+            for place, blob in plan.pushes:
+                shards += (place, blob)
+                registered.add(place[:1] + b":" + name + place[1:])
+                added += len(blob) + _ELEMENT_BYTES
+            for ancestor, place, number in touched:
+                shards += (ancestor, place, number + layout.INDEX_SLACK)
+                registered.add(b"i:" + name + ancestor)
+                added += _INDEX_BYTES
+        keys = registered - self._registered
+        added += _KEY_BYTES * len(keys)
+        follows = "" if batch.follows is None else batch.follows
+        head = [batch.partition, follows, batch.next_offset, self._segment, *self._limits()]
+        return [*head, added, len(plans), *shards, len(keys), *keys]
+
+    def _is_due(self, shard: str, touched: layout.Touched) -> bool:
+        return self._touched.get((shard, touched.ancestor, touched.place), 0) < touched.number
+
+    def _remember(self, plans: dict[str, ShardPlan]) -> None:
+        for shard, plan in plans.items():
+            self._marks[shard] = plan.mark
+            for touched in plan.touched:
+                if self._is_due(shard, touched):
+                    key = (shard, touched.ancestor, touched.place)
+                    self._touched[key] = touched.number + layout.INDEX_SLACK
+        if len(self._touched) > _MAX_REMEMBERED:
+            self._touched.clear()
+        if len(self._registered) > _MAX_REMEMBERED:
+            self._registered.clear()
+
+    def _new_segment(self, segment: str) -> None:
+        """Register every key again: each segment knows the keys that were written in it."""
+        self._segment = segment
+        self._registered.clear()
+        self._touched.clear()
+
+    def _forget(self, segment: str) -> None:
+        self._new_segment(segment)
+        self._marks.clear()
+
+    async def _learn_marks(self, shards: set[str]) -> None:
+        unknown = sorted(shards - self._marks.keys())
+        if unknown:
+            known = await self._read_marks(unknown)
+            self._marks.update({shard: known.get(shard, 0) for shard in unknown})
+
+    async def _read_marks(self, shards: Sequence[str]) -> Mapping[str, int]:
+        with unavailable_if_away():
+            return _numbers(await self._redis.hmget(self._key("marks"), list(shards)), shards)
+
+    async def _places_below(self, shard: str, inode: bytes, after: int) -> Sequence[bytes]:
+        key = self._prefix + b"i:" + shard.encode() + b"\0" + inode
+        with unavailable_if_away():
+            places: Any = await self._redis.zrangebyscore(key, f"({after}", "+inf")
+        return list(places)
+
+    def _key(self, name: str) -> bytes:
+        return self._prefix + name.encode()
+
+    async def restart(self, partition: int, offset: int) -> None:
+        """Go on from another offset of a partition; see the port."""
+        with unavailable_if_away():
+            await self._redis.hset(self._key("offsets"), str(partition), str(offset))
+
+    async def state(self, shards: Sequence[str] | None = None) -> State:
+        """Return how far the log has come; see the port."""
+        with unavailable_if_away():
+            pipeline = self._redis.pipeline(transaction=True)
+            for name in ("marks", "floors"):
+                if shards is None:
+                    pipeline.hgetall(self._key(name))
+                else:
+                    pipeline.hmget(self._key(name), list(shards) or [""])
+            pipeline.hgetall(self._key("offsets"))
+            marks, floors, offsets = await pipeline.execute()
+        return State(
+            _numbers(marks, shards),
+            _numbers(floors, shards),
+            {int(partition): int(offset) for partition, offset in offsets.items()},
+        )
+
+    def read(
+        self,
+        shard: str,
+        watched: Sequence[bytes],
+        below: Sequence[bytes],
+        after: int,
+        up_to: int,
+    ) -> AsyncIterator[Sequence[tuple[int, bytes]]]:
+        """Yield what was told to `watched` or below `below`; see the port."""
+        return self._reader.read(shard, watched, below, after, up_to)
+
+    async def wait_for(self, shard: str, number: int, timeout_s: float) -> bool:
+        """Wait until the shard's mark is at least `number`; see the port."""
+        return await self._waiter.wait_for(shard, number, timeout_s)
+
+    async def close(self) -> None:
+        """Give back the connections."""
+        await self._waiter.close()
+        await self._redis.aclose()
+
+
+def _numbers(answer: Any, shards: Sequence[str] | None) -> dict[str, int]:
+    if shards is None:
+        return {shard.decode(): int(number) for shard, number in answer.items()}
+    pairs = zip(shards, answer, strict=False)
+    return {shard: int(number) for shard, number in pairs if number is not None}
