@@ -10,7 +10,6 @@ COPY pipeline /src/pipeline
 COPY api /src/api
 COPY deploy /src/deploy
 COPY benchmarks /src/benchmarks
-COPY client /src/client
 RUN /opt/venv/bin/pip install --no-cache-dir /src
 
 FROM ${BASE}
