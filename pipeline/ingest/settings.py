@@ -93,10 +93,6 @@ class IngestSettings:
         30.0,
         "How long the ledger remembers a finished trigger, in days; longer than Kafka keeps it.",
     )
-    health_port: int = setting(
-        "STORAGE_EVENTS_INGEST_HEALTH_PORT", 0, "TCP port of health; 0: none."
-    )
-    host: str = setting("STORAGE_EVENTS_HOST", "127.0.0.1", "Address that health listens on.")
 
     @property
     def bootstrap(self) -> str:

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
+from pipeline.authz import scope
 from schemas.errors import BadRecord
+from schemas.vocabulary import FILE_ID_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -145,6 +147,10 @@ def read(found: Sequence[tuple[str, bytes]], data: bytes | None) -> tuple[Trigge
             raise BadRecord("a trigger's data must be a JSON object of named URLs")
         if not all(_NAME.fullmatch(name) for name in urls):
             raise BadRecord("a trigger's URL names are letters, digits, dot, - and _")
+        scope.named_scope(said["permissions"])
+        ids = (bytes.fromhex(said["inode"]), bytes.fromhex(said["ancestors"]))
+        if len(ids[0]) != FILE_ID_BYTES or len(ids[1]) % FILE_ID_BYTES or not ids[1]:
+            raise BadRecord("a trigger's inode and ancestors are ids of 36 hex digits each")
         when = datetime.fromisoformat(said["time"])
         about = Trigger(
             id=said["id"],
@@ -156,7 +162,7 @@ def read(found: Sequence[tuple[str, bytes]], data: bytes | None) -> tuple[Trigge
             user=said.get("user", ""),
             size_bytes=int(said.get("sizebytes", "0")),
             inode=said["inode"],
-            ancestors=said.get("ancestors", ""),
+            ancestors=said["ancestors"],
             permissions=said["permissions"],
         )
     except (KeyError, ValueError) as error:

@@ -55,8 +55,8 @@ class Job:
 
     @property
     def name(self) -> str:
-        """A name made of the id: the same for every try, fit for files and for Kubernetes."""
-        return "ingest-" + hashlib.sha256(self.trigger.id.encode()).hexdigest()[:16]
+        """See `job_name`."""
+        return job_name(self.trigger.id)
 
     @property
     def inputs(self) -> dict[str, str]:
@@ -69,6 +69,11 @@ class Job:
         return {
             name: url for name, url in self.urls.items() if not is_input(name) and name != "log"
         }
+
+
+def job_name(trigger_id: str) -> str:
+    """Return a name made of the id: the same for every try, fit for files and for Kubernetes."""
+    return "ingest-" + hashlib.sha256(trigger_id.encode()).hexdigest()[:16]
 
 
 def is_input(name: str) -> bool:
