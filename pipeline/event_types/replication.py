@@ -32,6 +32,7 @@ _CHANGES: Final = {
     Kind.DELETE: REMOVED,
     Kind.LOST: LOST,
     Kind.RENAME: MOVED,
+    Kind.SETATTR: ADDED,
 }
 _MEMBERS: Final = ("path", "recursive")
 _TOLD: Final = ("ADDED", "REMOVED", "LOST", "MOVED_TO", "MOVED_FROM")
@@ -39,6 +40,8 @@ _TOLD: Final = ("ADDED", "REMOVED", "LOST", "MOVED_TO", "MOVED_FROM")
 
 def _is_about_a_replica(record: BillingRecord) -> bool:
     if record["status_code"] != 0:
+        return False
+    if record["kind"] == Kind.SETATTR and record["attribute"] != "size":
         return False
     if record["type"] == FileType.REGULAR:
         return True

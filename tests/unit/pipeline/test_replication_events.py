@@ -41,6 +41,7 @@ def record(**changes: Any) -> Any:
         "size_bytes": 3,
         "checksums": ["adler32:024d0127"],
         "status_code": 0,
+        "attribute": None,
     }
     return {**base, **changes}
 
@@ -89,6 +90,10 @@ def test_paths_are_told_below_the_users_root() -> None:
     assert told(derived(), DATA, root="/data")[0][1]["path"] == "/f"
 
 
+def test_cutting_a_file_gives_it_another_content() -> None:
+    assert derived(kind="SETATTR", attribute="size")["change"] == "ADDED"
+
+
 def test_a_move_shows_each_side_only_its_own_path() -> None:
     message = derived(**MOVE)
     ((new_scope, new),) = told(message, DATA)
@@ -124,6 +129,7 @@ def test_a_moved_directory_is_told_with_its_files_in_mind() -> None:
         {"status_code": 5},
         {"kind": "READ"},
         {"kind": "CREATE"},
+        {"kind": "SETATTR", "attribute": "mode"},
         {"kind": "MKDIR", "type": "DIR"},
         {"kind": "DELETE", "type": "LINK"},
     ],
