@@ -1,0 +1,1 @@
+"""The source: a storage system that behaves, and bills."""

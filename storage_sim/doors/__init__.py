@@ -1,0 +1,1 @@
+"""The doors: how users reach the storage."""

@@ -1,0 +1,135 @@
+"""The composition root: store, doors and publisher in one process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+
+from storage_sim.authentication import Authenticator
+from storage_sim.billing import Biller
+from storage_sim.doors import webdav
+from storage_sim.doors.rest import Rest
+from storage_sim.publisher import Publisher
+from storage_sim.storage import Storage
+from storage_sim.users import Users
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from storage_sim.settings import StorageSettings
+
+log = logging.getLogger(__name__)
+
+_KEEP_ALIVE_S = 75
+
+
+def open_storage(settings: StorageSettings, users: Users) -> Storage:
+    """Open the storage, end what died with an earlier process, make the first directories."""
+    storage = Storage(
+        Path(settings.folder),
+        biller=Biller(settings.name, settings.shard_depth),
+        sync=settings.sync,
+        bill_reads=settings.bill_reads,
+        bill_listings=settings.bill_listings,
+        max_upload_bytes=settings.max_upload_bytes,
+    )
+    interrupted = storage.recover()
+    if interrupted:
+        log.warning("%d uploads were cut off by the last stop and have failed", interrupted)
+    storage.prepare(users.directories)
+    return storage
+
+
+async def serve(settings: StorageSettings) -> None:
+    """Serve until SIGTERM or SIGINT, then give Kafka what it takes within a few seconds."""
+    users = Users(Path(settings.users_file))
+    storage = open_storage(settings, users)
+    authenticator = Authenticator(users)
+    publisher = Publisher(
+        storage,
+        bootstrap=settings.bootstrap,
+        partitions=settings.partitions,
+        topic_prefix=settings.topic_prefix,
+    )
+    rest = Rest(
+        storage,
+        authenticator,
+        publisher,
+        service_key=settings.service_key,
+        max_body_bytes=settings.max_body_bytes,
+        threads=settings.rest_threads,
+    )
+    door = webdav.server(
+        storage,
+        authenticator,
+        host=settings.host,
+        port=settings.webdav_port,
+        threads=settings.webdav_threads,
+        max_body_bytes=settings.max_body_bytes,
+    )
+    try:
+        await _run(settings, publisher, rest, door)
+    finally:
+        storage.close()
+
+
+async def _run(settings: StorageSettings, publisher: Publisher, rest: Rest, door: Any) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    publishing = asyncio.create_task(publisher.run())
+    rest_server = _rest_server(settings, rest)
+    serving_rest = asyncio.create_task(rest_server.serve())
+    serving_dav = threading.Thread(target=door.serve, name="webdav", daemon=True)
+    serving_dav.start()
+    log.info(
+        "storage %s: WebDAV on %s:%d, REST on %s:%d",
+        settings.name, settings.host, settings.webdav_port, settings.host, settings.rest_port,
+    )  # fmt: skip
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({stopping, publishing, serving_rest}, return_when="FIRST_COMPLETED")
+        log.info("stopping")
+        rest_server.should_exit = True
+        await asyncio.to_thread(door.stop)
+        await serving_rest
+        if not publishing.done():
+            left = await publisher.drain(settings.drain_s)
+            log.info("stopped; %d records are left for the next start", left)
+    finally:
+        stopping.cancel()
+        publishing.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await publishing
+
+
+class _RestServer(uvicorn.Server):
+    """Uvicorn without its signal handlers: ours stop both doors, in order."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals alone."""
+        yield
+
+
+def _rest_server(settings: StorageSettings, rest: Rest) -> uvicorn.Server:
+    config = uvicorn.Config(
+        rest.application(),
+        host=settings.host,
+        port=settings.rest_port,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        server_header=False,
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_graceful_shutdown=5,
+    )
+    return _RestServer(config)

@@ -1,0 +1,218 @@
+"""The WebDAV door: WsgiDAV before the storage, behind a gate that knows who is asking.
+
+The gate stands outermost: it refuses malformed requests, finds the client's address and identity,
+and hands both on in the WSGI environment. Whatever stands between it and WsgiDAV (third-party
+copies, digests, macaroon requests) finds them there.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import parse_qs
+
+from cheroot import wsgi
+from wsgidav.error_printer import ErrorPrinter
+from wsgidav.lock_man.lock_storage import LockStorageDict
+from wsgidav.request_resolver import RequestResolver
+from wsgidav.wsgidav_app import WsgiDAVApp
+
+from schemas.errors import Refused, Unavailable
+from storage_sim.authentication import TooManyAttempts
+from storage_sim.billing import Origin
+from storage_sim.doors.chunked import ChunkedBody
+from storage_sim.doors.dav_resources import ORIGIN, PRINCIPAL, StorageProvider
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+    from pipeline.authz.principal import Principal
+    from storage_sim.authentication import Authenticator
+    from storage_sim.storage import Storage
+
+    Layer = Callable[[WSGIApplication], WSGIApplication]
+
+log = logging.getLogger(__name__)
+
+DOOR: Final = "webdav"
+_BLOCK_BYTES: Final = 1 << 18
+_HEADERS_MAX_BYTES: Final = 1 << 16
+_DISCARD_MAX_BYTES: Final = 1 << 20
+_TIMEOUT_S: Final = 60
+_BACKLOG: Final = 512
+_UPLOADS: Final = frozenset({"PUT"})
+
+
+def who(environ: WSGIEnvironment, authenticator: Authenticator) -> Principal | None:
+    """Return who makes a request; None when it carries no credentials.
+
+    Raises:
+        Refused: wrong credentials.
+    """
+    query = parse_qs(environ.get("QUERY_STRING", ""), keep_blank_values=True)
+    return authenticator.authenticate(
+        environ.get("HTTP_AUTHORIZATION"), query.get("authz", []), environ.get("REMOTE_ADDR", "")
+    )
+
+
+def dav_application(storage: Storage) -> WSGIApplication:
+    """Return WsgiDAV before the storage; it finds the principal in the environment."""
+    application: WSGIApplication = WsgiDAVApp(
+        {
+            "provider_mapping": {"/": StorageProvider(storage)},
+            "middleware_stack": [ErrorPrinter, RequestResolver],
+            "http_authenticator": {"accept_basic": False, "accept_digest": False},
+            "lock_storage": LockStorageDict(),
+            "property_manager": None,
+            "honor_mtime_header": True,
+            "mutable_live_props": ["{DAV:}getlastmodified"],
+            "block_size": _BLOCK_BYTES,
+            "suppress_version_info": True,
+            "verbose": 1,
+            "logging": {"enable": False},
+        }
+    )
+    return application
+
+
+class Gate:
+    """Lets requests through with what they are: by whom, from where.
+
+    Args:
+        inside: what answers them.
+        authenticator: tells who asks.
+        max_body_bytes: the largest body of what is not an upload.
+    """
+
+    def __init__(
+        self, inside: WSGIApplication, *, authenticator: Authenticator, max_body_bytes: int
+    ) -> None:
+        self._inside = inside
+        self._authenticator = authenticator
+        self._max_body_bytes = max_body_bytes
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer a request."""
+        try:
+            return self._admit(environ, start_response)
+        except TooManyAttempts as error:
+            headers = [("Retry-After", str(error.retry_after_s))]
+            return _refuse(environ, start_response, "429 Too Many Requests", str(error), headers)
+        except Refused as error:
+            return _challenge(environ, start_response, str(error))
+        except Unavailable as error:
+            headers = [("Retry-After", str(error.retry_after_s))]
+            return _refuse(environ, start_response, "503 Service Unavailable", str(error), headers)
+
+    def _admit(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        problem = _malformed(environ)
+        if problem:
+            return _refuse(environ, start_response, "400 Bad Request", problem)
+        if environ.get("HTTP_TRANSFER_ENCODING", "").lower() == "chunked":
+            environ["wsgi.input"] = ChunkedBody(environ["wsgi.input"].rfile)
+        length = int(environ.get("CONTENT_LENGTH") or 0)
+        if environ["REQUEST_METHOD"] not in _UPLOADS and length > self._max_body_bytes:
+            return _refuse(environ, start_response, "413 Content Too Large", "body too large")
+        principal = who(environ, self._authenticator)
+        if principal is None:
+            return _challenge(environ, start_response, "authentication required")
+        environ[PRINCIPAL] = principal
+        environ[ORIGIN] = Origin(environ.get("REMOTE_ADDR", ""), DOOR, "http")
+        environ["wsgidav.auth.user_name"] = principal.user
+        return self._inside(environ, start_response)
+
+
+def _malformed(environ: WSGIEnvironment) -> str:
+    """Say what is wrong with a request that nothing can be done with; "" if nothing."""
+    try:
+        environ["PATH_INFO"].encode("latin-1").decode()
+        environ.get("HTTP_DESTINATION", "").encode("latin-1").decode()
+    except UnicodeError:
+        return "the path is not UTF-8"
+    length = environ.get("CONTENT_LENGTH") or "0"
+    if not (length.isascii() and length.isdigit()):
+        return "Content-Length is not a number"
+    return ""
+
+
+def _challenge(
+    environ: WSGIEnvironment, start_response: StartResponse, text: str
+) -> Iterable[bytes]:
+    if "HTTP_SUPPRESS_WWW_AUTHENTICATE" in environ:
+        headers = [("Suppress-WWW-Authenticate", "suppressed")]
+    else:
+        headers = [("WWW-Authenticate", 'Basic realm="storage"')]
+    return _refuse(environ, start_response, "401 Unauthorized", text, headers)
+
+
+def _refuse(
+    environ: WSGIEnvironment,
+    start_response: StartResponse,
+    status: str,
+    text: str,
+    headers: Sequence[tuple[str, str]] = (),
+) -> Iterable[bytes]:
+    """Answer without WsgiDAV. A short body is read, or the client might miss the answer."""
+    length = environ.get("CONTENT_LENGTH") or "0"
+    if length.isdigit() and int(length) <= _DISCARD_MAX_BYTES:
+        environ["wsgi.input"].read(int(length))
+    body = f"{text}\n".encode()
+    start_response(
+        status,
+        [
+            ("Content-Type", "text/plain; charset=utf-8"),
+            ("Content-Length", str(len(body))),
+            ("Connection", "close"),
+            *headers,
+        ],
+    )
+    return [body]
+
+
+class _Server(wsgi.Server):
+    """Cheroot, with its complaints in our log."""
+
+    def error_log(self, msg: str = "", level: int = logging.INFO, traceback: bool = False) -> None:  # noqa: FBT001, FBT002 - cheroot's
+        """Write a line."""
+        log.log(level, "%s", msg, exc_info=traceback)
+
+
+def server(
+    storage: Storage,
+    authenticator: Authenticator,
+    *,
+    host: str,
+    port: int,
+    threads: int,
+    max_body_bytes: int,
+    layers: Sequence[Layer] = (),
+) -> Any:
+    """Return the door, bound and ready to `serve`; `stop` ends it.
+
+    Args:
+        storage: what is behind the door.
+        authenticator: tells who asks.
+        host: address to listen on.
+        port: port to listen on; 0: any free one.
+        threads: requests served at once.
+        max_body_bytes: the largest body of what is not an upload.
+        layers: what stands between gate and WsgiDAV, the outermost first.
+    """
+    application = dav_application(storage)
+    for layer in reversed(layers):
+        application = layer(application)
+    gate = Gate(application, authenticator=authenticator, max_body_bytes=max_body_bytes)
+    door = _Server(
+        (host, port),
+        gate,
+        numthreads=threads,
+        max=threads,
+        request_queue_size=_BACKLOG,
+        timeout=_TIMEOUT_S,
+        shutdown_timeout=5,
+    )
+    door.max_request_header_size = _HEADERS_MAX_BYTES
+    door.keep_alive_conn_limit = 10_000
+    door.prepare()
+    return door

@@ -1,0 +1,209 @@
+"""From the outbox to Kafka: in the order of commits, each shard's records never out of order.
+
+For each partition one batch is under way at a time, with all that has piled up meanwhile; the next
+leaves when Kafka has confirmed it. So nothing can overtake what has to be sent again, whatever
+went wrong, and batches grow with the load. What Kafka has confirmed is deleted a little later: a
+process that dies in between sends it again, in order, under the same numbers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import TYPE_CHECKING, Any, Final
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+from aiokafka.partitioner import DefaultPartitioner
+
+from schemas import kafka_topics
+from schemas.errors import SettingsError, StorageEventsError, Unavailable
+from schemas.topics import BILLING
+from storage_sim import outbox
+
+if TYPE_CHECKING:
+    from storage_sim.outbox import Pending
+    from storage_sim.storage import Storage
+
+log = logging.getLogger(__name__)
+
+_AT_ONCE: Final = 2000
+_BATCH_BYTES: Final = 900_000
+_REQUEST_BYTES: Final = 1_048_576
+_REQUEST_TIMEOUT_MS: Final = 10_000
+_SHORTEST_PAUSE_S: Final = 0.1
+_LONGEST_PAUSE_S: Final = 2.0
+_SWEEP_PAUSE_S: Final = 0.5
+_STOP_S: Final = 2.0
+
+
+class Publisher:
+    """Publishes a storage's outbox until it is cancelled.
+
+    Args:
+        storage: whose outbox.
+        bootstrap: Kafka's addresses.
+        partitions: how many partitions the topic has.
+        topic_prefix: what stands before its name.
+
+    Attributes:
+        connected: whether Kafka takes records.
+        published_records: how many it has confirmed since the start.
+    """
+
+    def __init__(
+        self, storage: Storage, *, bootstrap: str, partitions: int, topic_prefix: str = ""
+    ) -> None:
+        self._storage = storage
+        self._bootstrap = bootstrap
+        self._partitions = partitions
+        self._prefix = topic_prefix
+        self._topic = topic_prefix + BILLING.name
+        self._partitioner = DefaultPartitioner()
+        self._confirmed = 0
+        self._committed = asyncio.Event()
+        self._to_sweep = asyncio.Event()
+        self._confirmation = asyncio.Condition()
+        self.connected = False
+        self.published_records = 0
+
+    def backlog(self) -> int:
+        """Return how many records Kafka has not confirmed yet."""
+        with self._storage.database.read() as db:
+            return outbox.backlog(db, self._confirmed)
+
+    async def run(self) -> None:
+        """Publish for ever; Kafka may come and go."""
+        loop = asyncio.get_running_loop()
+
+        def wake() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended before the last commit
+                loop.call_soon_threadsafe(self._wake)
+
+        self._storage.set_on_commit(wake)
+        self._wake()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._publish_for_ever())
+            tasks.create_task(self._sweep_for_ever())
+
+    async def drain(self, timeout_s: float) -> int:
+        """Wait until Kafka has confirmed everything, or the time is over.
+
+        Returns:
+            How many records are left; they are published at the next start.
+        """
+
+        async def empty() -> None:
+            async with self._confirmation:
+                await self._confirmation.wait_for(lambda: self.backlog() == 0)
+
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(empty(), timeout_s)
+        return self.backlog()
+
+    def _wake(self) -> None:
+        self._committed.set()
+        self._to_sweep.set()
+
+    async def _publish_for_ever(self) -> None:
+        pause_s = _SHORTEST_PAUSE_S
+        while True:
+            try:
+                await self._publish_while_connected()
+            except SettingsError as error:
+                pause_s = _LONGEST_PAUSE_S
+                log.error("cannot publish: %s", error)  # noqa: TRY400 - it says what to do
+            except (KafkaError, StorageEventsError, OSError) as error:
+                if self.connected or pause_s == _SHORTEST_PAUSE_S:
+                    log.warning(
+                        "Kafka at %s is away, %d records wait: %s: %s",
+                        self._bootstrap, self.backlog(), type(error).__name__, error,
+                    )  # fmt: skip
+            pause_s = _SHORTEST_PAUSE_S if self.connected else min(2 * pause_s, _LONGEST_PAUSE_S)
+            self.connected = False
+            await asyncio.sleep(pause_s)
+
+    async def _publish_while_connected(self) -> None:
+        await kafka_topics.ensure_topics(
+            self._bootstrap, [BILLING], partitions=self._partitions, prefix=self._prefix
+        )
+        producer = AIOKafkaProducer(
+            bootstrap_servers=self._bootstrap,
+            enable_idempotence=True,
+            acks="all",
+            linger_ms=0,
+            max_batch_size=_BATCH_BYTES,
+            max_request_size=_REQUEST_BYTES,
+            request_timeout_ms=_REQUEST_TIMEOUT_MS,
+        )
+        try:
+            await producer.start()
+            self.connected = True
+            log.info("publishing to %s at %s", self._topic, self._bootstrap)
+            while True:
+                self._committed.clear()
+                with self._storage.database.read() as db:
+                    records = outbox.pending(db, self._confirmed, _AT_ONCE)
+                if records:
+                    await self._send(producer, records)
+                else:
+                    await self._committed.wait()
+        finally:
+            with contextlib.suppress(TimeoutError, KafkaError):
+                await asyncio.wait_for(producer.stop(), _STOP_S)
+
+    async def _send(self, producer: AIOKafkaProducer, records: list[Pending]) -> None:
+        """Send records and wait until Kafka has confirmed all of them."""
+        lanes: dict[int, list[Pending]] = {}
+        everywhere = list(range(self._partitions))
+        for record in records:
+            partition = self._partitioner(record.shard.encode(), everywhere, everywhere)
+            lanes.setdefault(partition, []).append(record)
+        outcomes = await asyncio.gather(
+            *(self._send_lane(producer, partition, lane) for partition, lane in lanes.items()),
+            return_exceptions=True,
+        )
+        for outcome in outcomes:
+            if outcome is not None:
+                raise outcome
+        async with self._confirmation:
+            self._confirmed = records[-1].sequence
+            self.published_records += len(records)
+            self._to_sweep.set()
+            self._confirmation.notify_all()
+
+    async def _send_lane(
+        self, producer: AIOKafkaProducer, partition: int, lane: list[Pending]
+    ) -> None:
+        sent = 0
+        while sent < len(lane):
+            batch = producer.create_batch()
+            taken = _fill(batch, lane, sent)
+            if not taken:
+                raise Unavailable(f"record {lane[sent].sequence} is too large for Kafka")
+            await (await producer.send_batch(batch, self._topic, partition=partition))
+            sent += taken
+
+    async def _sweep_for_ever(self) -> None:
+        """Clean up behind the work, a little later and off the loop."""
+        while True:
+            await self._to_sweep.wait()
+            await asyncio.sleep(_SWEEP_PAUSE_S)
+            self._to_sweep.clear()
+            try:
+                await asyncio.to_thread(self._storage.sweep, self._confirmed)
+            except (StorageEventsError, OSError) as error:
+                log.warning("cleaning up later: %s", error)
+
+
+def _fill(batch: Any, lane: list[Pending], start: int) -> int:
+    """Put records into a batch until it is full; return how many."""
+    for index in range(start, len(lane)):
+        record = lane[index]
+        added = batch.append(
+            key=record.shard.encode(), value=record.value, timestamp=record.time_ms
+        )
+        if added is None:
+            return index - start
+    return len(lane) - start

@@ -1,0 +1,301 @@
+"""Operations that look: stat, list, read, and the snapshot that a watch begins with."""
+
+from __future__ import annotations
+
+import errno
+import io
+import time
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, Final, Self
+
+from pipeline.authz import caveats, scope
+from schemas import vocabulary
+from storage_sim import inodes, namespace, outbox, walk
+from storage_sim.billing import INTERNAL, Caller, Origin
+from storage_sim.core import Core
+from storage_sim.errors import OperationFailed, forbidden
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterator
+    from types import TracebackType
+
+    from pipeline.authz.principal import Principal
+    from storage_sim.inodes import Inode
+    from storage_sim.walk import Place
+
+_OPEN_TRIES: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """An object with what else was asked for.
+
+    Attributes:
+        inode: the object.
+        name: its name, or the path below what was asked for.
+        xattrs: extended attributes.
+        labels: labels.
+    """
+
+    inode: Inode
+    name: str
+    xattrs: dict[str, str]
+    labels: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What one transaction saw.
+
+    Attributes:
+        place: the object and where it is.
+        seen: the object.
+        entries: what is in it, where that was asked for.
+        positions: every shard's newest number.
+        shard: the shard of the object.
+        may_watch: whether the user may list the directory or read the file.
+    """
+
+    place: Place
+    seen: Seen
+    entries: list[Seen]
+    positions: dict[str, int]
+    shard: str
+    may_watch: bool
+
+
+class Reading(Core):
+    """The operations that change nothing. They raise `OperationFailed` as the kernel would."""
+
+    def stat(self, principal: Principal, path: str, *, follow: bool = True) -> Place:
+        """Return an object and where it is."""
+        with self.database.read() as db:
+            place = self._reach(db, principal, path, caveats.READ_METADATA, follow=follow)
+        place.found  # noqa: B018 - raises when it is absent
+        return place
+
+    def listing(self, principal: Principal, path: str, origin: Origin = INTERNAL) -> list[Inode]:
+        """Return what is in a directory, in the order of names."""
+        snapshot = self.snapshot(principal, path, children=True, attributes=False, origin=origin)
+        if not snapshot.seen.inode.is_directory:
+            raise OperationFailed(errno.ENOTDIR)
+        return [entry.inode for entry in snapshot.entries]
+
+    def snapshot(
+        self,
+        principal: Principal,
+        path: str,
+        *,
+        follow: bool = True,
+        children: bool = False,
+        recursive: bool = False,
+        attributes: bool = True,
+        limit: int = -1,
+        offset: int = 0,
+        origin: Origin = INTERNAL,
+    ) -> Snapshot:
+        """Look at an object, and at what is in it, at one instant.
+
+        Args:
+            principal: who looks.
+            path: the object.
+            follow: whether a symlink at the end is followed.
+            children: with a directory, what is in it (EACCES for who may not list it).
+            recursive: with children, everything below that the principal may see.
+            attributes: also xattrs and labels.
+            limit: the most entries; -1: all.
+            offset: how many entries to leave out.
+            origin: where the request came from.
+        """
+        with self.database.read() as db:
+            place = self._reach(db, principal, path, caveats.READ_METADATA, follow=follow)
+            inode = place.found
+            entries: list[Seen] = []
+            if children and inode.is_directory:
+                if not self._may_list(principal, inode, place.path):
+                    raise forbidden()
+                if recursive:
+                    found = list(self._below(db, principal, inode, place.path, ""))
+                    found = found[offset:] if limit < 0 else found[offset : offset + limit]
+                else:
+                    found = self._entries(
+                        db, principal, inode, place.path, limit=limit, offset=offset
+                    )
+                entries = [_seen(db, entry, name, attributes) for name, entry in found]
+            snapshot = Snapshot(
+                place=place,
+                seen=_seen(db, inode, place.name, attributes),
+                entries=entries,
+                positions=outbox.positions(db),
+                shard=self._biller.shard_of(place.path),
+                may_watch=self._may_watch(principal, place),
+            )
+        if children and inode.is_directory and self._bill_listings:
+            self._tell(vocabulary.Kind.LIST, inode.id, Caller(principal, origin))
+        return snapshot
+
+    def _may_list(self, principal: Principal, directory: Inode, path: str) -> bool:
+        return scope.allows(principal, directory.permission, "rx") and caveats.may_act(
+            principal.restrictions, "LIST", path
+        )
+
+    def _may_watch(self, principal: Principal, place: Place) -> bool:
+        inode = place.found
+        if inode.is_directory:
+            return self._may_list(principal, inode, place.path)
+        return scope.allows(principal, inode.permission, "r") and caveats.may_act(
+            principal.restrictions, "DOWNLOAD", place.path
+        )
+
+    def _entries(
+        self,
+        db: sqlite3.Connection,
+        principal: Principal,
+        directory: Inode,
+        path: str,
+        *,
+        limit: int = -1,
+        offset: int = 0,
+    ) -> list[tuple[str, Inode]]:
+        """Return a directory's entries that the principal's token lets them know of."""
+        restrictions = principal.restrictions
+        whole = restrictions.path == "/" and not restrictions.granted
+        found = inodes.children(
+            db, directory.id, limit=limit if whole else -1, offset=offset if whole else 0
+        )
+        if not whole:
+            shown = (
+                entry
+                for entry in found
+                if caveats.may_act(
+                    restrictions, caveats.READ_METADATA, namespace.join_path(path, entry.name)
+                )
+            )
+            found = list(shown)[offset:]
+            found = found if limit < 0 else found[:limit]
+        return [(entry.name, entry) for entry in found]
+
+    def _below(
+        self, db: sqlite3.Connection, principal: Principal, directory: Inode, path: str, under: str
+    ) -> Iterator[tuple[str, Inode]]:
+        """Yield everything below a directory, each directory before what is in it."""
+        for name, entry in self._entries(db, principal, directory, path):
+            yield under + name, entry
+            deeper = namespace.join_path(path, name)
+            if entry.is_directory and self._may_list(principal, entry, deeper):
+                yield from self._below(db, principal, entry, deeper, f"{under}{name}/")
+
+    def open(self, principal: Principal, path: str, origin: Origin = INTERNAL) -> Download:
+        """Open a file for reading; it is told when it is closed."""
+        for _ in range(_OPEN_TRIES):
+            with self.database.read() as db:
+                place = self._reach(db, principal, path, "DOWNLOAD")
+            inode = place.found
+            if inode.is_directory:
+                raise OperationFailed(errno.EISDIR)
+            if not scope.allows(principal, inode.permission, "r"):
+                raise forbidden()
+            try:
+                file = self.contents.open(inode.content) if inode.content else io.BytesIO()
+            except FileNotFoundError:
+                continue  # overwritten and swept since the look-up
+            return Download(self, Caller(principal, origin), inode, file)
+        raise OperationFailed(errno.EBUSY)
+
+    def read(self, principal: Principal, path: str, origin: Origin = INTERNAL) -> bytes:
+        """Return a whole file."""
+        with self.open(principal, path, origin) as download:
+            return download.read()
+
+    def _read_is_over(self, download: Download) -> None:
+        if not self._bill_reads:
+            return
+        went_away = download.failed or download.sent_bytes < download.expected_bytes
+        code = errno.ECONNABORTED if went_away else 0
+        self._tell(
+            vocabulary.Kind.READ,
+            download.inode.id,
+            download.caller,
+            transferred_bytes=download.sent_bytes,
+            duration_ms=download.elapsed_ms(),
+            status_code=code,
+            status_message="the client went away" if code else "",
+        )
+
+    def _tell(
+        self, kind: vocabulary.Kind, inode_id: bytes, caller: Caller, **details: object
+    ) -> None:
+        """Tell what changed nothing, unless the object is gone meanwhile."""
+
+        def work(db: sqlite3.Connection) -> None:
+            place = walk.place_of(db, inode_id)
+            if place is not None:
+                self._biller.bill(db, kind, place, caller, **details)
+
+        self.database.write(work)
+
+
+class Download:
+    """A file that is being read.
+
+    Attributes:
+        inode: the file as it was when it was opened.
+        sent_bytes: what was read so far.
+        expected_bytes: what the reader means to read; who reads less went away.
+        failed: set when the reader went away.
+    """
+
+    def __init__(
+        self,
+        storage: Reading,
+        caller: Caller,
+        inode: Inode,
+        file: IO[bytes],
+    ) -> None:
+        self.caller = caller
+        self.inode = inode
+        self.sent_bytes = 0
+        self.expected_bytes = 0
+        self.failed = False
+        self._storage = storage
+        self._file = file
+        self._began_s = time.monotonic()
+
+    def elapsed_ms(self) -> int:
+        """Return for how long it has been open, in milliseconds."""
+        return round((time.monotonic() - self._began_s) * 1000)
+
+    def read(self, size: int = -1) -> bytes:
+        """Return up to `size` bytes, or all that is left."""
+        chunk = self._file.read(size)
+        self.sent_bytes += len(chunk)
+        return chunk
+
+    def seek(self, position: int) -> int:
+        """Go to a position, in bytes from the beginning."""
+        return self._file.seek(position)
+
+    def close(self) -> None:
+        """End it, and tell it."""
+        if not self._file.closed:
+            self._file.close()
+            self._storage._read_is_over(self)  # noqa: SLF001
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.failed = error is not None
+        self.close()
+
+
+def _seen(db: sqlite3.Connection, inode: Inode, name: str, attributes: bool) -> Seen:  # noqa: FBT001
+    if not attributes:
+        return Seen(inode, name, {}, [])
+    return Seen(inode, name, inodes.xattrs(db, inode), inodes.labels(db, inode))

@@ -1,0 +1,89 @@
+"""What can be set of the storage, and from which variables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from schemas.settings import Secret, setting
+from schemas.topics import DEFAULT_PARTITIONS
+
+MEBIBYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class StorageSettings:
+    """Settings of `python -m storage_sim serve`."""
+
+    name: str = setting(
+        "STORAGE_EVENTS_STORAGE_NAME", "sim", "The storage instance's name; its shards begin so."
+    )
+    folder: str = setting(
+        "STORAGE_EVENTS_STORAGE_FOLDER",
+        ".run/storage",
+        "Where namespace, contents and outbox are kept.",
+    )
+    users_file: str = setting(
+        "STORAGE_EVENTS_USERS_FILE",
+        "deploy/demo/users.toml",
+        "TOML file with users, groups and the directories to begin with.",
+    )
+    host: str = setting("STORAGE_EVENTS_HOST", "127.0.0.1", "Address to listen on.")
+    webdav_port: int = setting("WEBDAV_PORT", 2880, "TCP port of the WebDAV door.")
+    rest_port: int = setting("REST_PORT", 3881, "TCP port of the REST interface.")
+    kafka_bootstrap: str = setting(
+        "KAFKA_BOOTSTRAP", "", "Kafka brokers, host:port; empty: this host, KAFKA_PORT."
+    )
+    kafka_port: int = setting("KAFKA_PORT", 9092, "Kafka's port where KAFKA_BOOTSTRAP is not set.")
+    topic_prefix: str = setting(
+        "STORAGE_EVENTS_TOPIC_PREFIX", "", "What stands before each topic's name."
+    )
+    partitions: int = setting(
+        "STORAGE_EVENTS_PARTITIONS", DEFAULT_PARTITIONS, "Partitions of each topic."
+    )
+    shard_depth: int = setting(
+        "STORAGE_EVENTS_SHARD_DEPTH",
+        0,
+        "How many first path components belong to a shard's name; 0: one shard for all.",
+    )
+    sync: bool = setting(
+        "STORAGE_EVENTS_SYNC",
+        True,  # noqa: FBT003 - the default
+        "Whether what was confirmed survives a loss of power, not only of the process.",
+    )
+    bill_reads: bool = setting(
+        "STORAGE_EVENTS_BILL_READS",
+        True,  # noqa: FBT003 - the default
+        "Whether reading a file is told.",
+    )
+    bill_listings: bool = setting(
+        "STORAGE_EVENTS_BILL_LISTINGS",
+        False,  # noqa: FBT003 - the default
+        "Whether listing a directory is told.",
+    )
+    max_upload_bytes: int = setting(
+        "STORAGE_EVENTS_MAX_UPLOAD_BYTES", 0, "Largest file that may be uploaded; 0: any."
+    )
+    max_body_bytes: int = setting(
+        "STORAGE_EVENTS_STORAGE_MAX_BODY_BYTES",
+        1 * MEBIBYTES,
+        "Largest body of a request that is not an upload.",
+    )
+    webdav_threads: int = setting(
+        "STORAGE_EVENTS_WEBDAV_THREADS", 32, "Requests that the WebDAV door serves at once."
+    )
+    rest_threads: int = setting(
+        "STORAGE_EVENTS_REST_THREADS", 32, "Requests that the REST interface serves at once."
+    )
+    service_key: Secret = setting(  # noqa: RUF009 - a str does not change
+        "STORAGE_EVENTS_SERVICE_KEY",
+        Secret(""),
+        "Key of the API: who sends it is told a watch's position and believed about addresses.",
+    )
+    drain_s: float = setting(
+        "STORAGE_EVENTS_DRAIN_S", 5.0, "How long a stop waits for records to reach Kafka, seconds."
+    )
+
+    @property
+    def bootstrap(self) -> str:
+        """Kafka's addresses."""
+        return self.kafka_bootstrap or f"{self.host}:{self.kafka_port}"
