@@ -58,7 +58,7 @@ def _handler(storage: PlainStorage) -> type[http.server.BaseHTTPRequestHandler]:
                 data = storage.files.get(path)
                 self._send(404) if data is None else self._send(200, data, data)
 
-        do_HEAD = do_GET
+        do_HEAD = do_GET  # noqa: N815 - the name that http.server calls
 
         def do_PUT(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))

@@ -1,4 +1,4 @@
-"""The local runner with real children and a plain storage: limits, failures, what is left behind."""
+"""The local runner, with real children and a plain storage: limits, failures, leavings."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ async def test_a_function_sees_nothing_of_the_runners_environment(
 
 
 @pytest.mark.parametrize(
-    ("name", "limits", "said"),
+    "case",
     [
         ("never", {"wall_s": 0.5}, "ran longer than 0.5 s"),
         ("busy", {"cpu_s": 1, "wall_s": 30.0}, "more than 1 s of processor time"),
@@ -115,10 +115,9 @@ async def test_a_function_that_misbehaves_fails_and_says_how(
     storage: PlainStorage,
     client: httpx.AsyncClient,
     tmp_path: Path,
-    name: str,
-    limits: dict[str, Any],
-    said: str,
+    case: tuple[str, dict[str, Any], str],
 ) -> None:
+    name, limits, said = case
     with pytest.raises(FunctionFailed, match=said):
         await run(client, tmp_path, job(storage, name, **limits))
     assert storage.puts == []
@@ -187,7 +186,7 @@ async def test_a_storage_that_is_away_is_unavailable(
     storage: PlainStorage, client: httpx.AsyncClient, tmp_path: Path
 ) -> None:
     storage.url = "http://127.0.0.1:9"
-    with pytest.raises(Unavailable, match="downloading /data/a.txt: ConnectError"):
+    with pytest.raises(Unavailable, match=r"downloading /data/a\.txt: ConnectError"):
         await run(client, tmp_path, job(storage, "shout"))
 
 
