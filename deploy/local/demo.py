@@ -23,7 +23,6 @@ EXP, HOME = "/data/exp", "/home/alice"
 _WHILE_AWAY = 20
 _MEASURED = 200
 _ARRIVAL_S = 15.0
-_P50_MS, _P99_MS = 25.0, 100.0
 
 
 def uploaded(directory: str, name: str) -> list[Told]:

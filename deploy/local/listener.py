@@ -152,11 +152,11 @@ class Listener:
             return
         path = self._paths.get(urlsplit(data["subscription"]).path, data["subscription"])
         heard = Heard(now_s, each.id, path, data["event"])
+        self.on_event(heard)
         with self._changed:
             self.last_event_id = each.id
             self.heard.append(heard)
             self._changed.notify_all()
-        self.on_event(heard)
 
     def wait(self, condition: Callable[[], bool], *, timeout_s: float = 30.0) -> bool:
         """Wait until `condition` holds, looking again after each event; return whether it did."""
