@@ -10,7 +10,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 
 from api import audit, problems
 
@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 
 LOGGER: Final = logging.getLogger("storage_events.api")
 VISIT: Final = "storage_events.visit"
+_MARKS: Final = (
+    (b"Cache-Control", b"no-store"),
+    (b"X-Content-Type-Options", b"nosniff"),
+    (b"Referrer-Policy", b"no-referrer"),
+)
 _AUDITED: Final = {400, 401, 403, 404, 408, 413, 415, 429}
 
 
@@ -96,10 +101,9 @@ class Edge:
 
 
 def _mark(message: Message) -> None:
-    headers = MutableHeaders(raw=message.setdefault("headers", []))
-    headers.setdefault("Cache-Control", "no-store")
-    headers.setdefault("X-Content-Type-Options", "nosniff")
-    headers.setdefault("Referrer-Policy", "no-referrer")
+    headers = list(message.get("headers", ()))
+    present = {name.lower() for name, _ in headers}
+    message["headers"] = headers + [pair for pair in _MARKS if pair[0].lower() not in present]
 
 
 def _audit(scope: Scope, visit: Visit, problem: problems.Problem) -> None:

@@ -136,5 +136,12 @@ async def _belongs(here: Services, channel: Channel, event_id: str) -> bool:
 
 
 async def _subscribe(here: Services, caller: Caller, channel: Channel, asked: Asked) -> None:
+    """Make the channel's subscriptions those of the query; what is there already stays as it is."""
+    kept = await here.store.subscriptions(channel.id)
     for selector in asked.selectors:
-        await subscribing.subscribe(here, caller, channel, asked.event_type, selector)
+        if not any(one.selector == selector for one in kept):
+            await subscribing.subscribe(here, caller, channel, asked.event_type, selector)
+    for one in kept:
+        if one.selector not in asked.selectors:
+            marks = here.hub.marks(one.event_type)
+            await here.store.unsubscribe(channel.id, one.event_type, one.id, marks)

@@ -1,0 +1,251 @@
+// The page: sign in, choose a directory, see its events live.
+//
+// User and password stay in this module's memory. An EventSource cannot send them, so signing in
+// also sets a cookie that scripts cannot read and that is good for reading streams only. Everything
+// that comes from the storage is written as text, never as markup.
+
+const MOST_ROWS = 1000;
+const FIRST_WAIT_MS = 1000;
+const LONGEST_WAIT_MS = 30000;
+
+const element = (id) => document.getElementById(id);
+const clientId = `page-${crypto.getRandomValues(new Uint32Array(4)).join("-")}`;
+
+let authorization = "";
+let source = null;
+let timer = 0;
+let waitMs = FIRST_WAIT_MS;
+let count = 0;
+
+function basic(user, password) {
+  const bytes = new TextEncoder().encode(`${user}:${password}`);
+  return `Basic ${btoa(String.fromCharCode(...bytes))}`;
+}
+
+function ask(path, options = {}) {
+  const headers = { Authorization: authorization, "Suppress-WWW-Authenticate": "yes" };
+  return fetch(path, { ...options, headers, credentials: "same-origin", cache: "no-store" });
+}
+
+async function explain(answer) {
+  if (answer.status === 401) return "User or password is wrong.";
+  try {
+    const body = await answer.json();
+    return body.limit ? `${body.detail} (${body.limit})` : body.detail;
+  } catch {
+    return `The server answered ${answer.status}.`;
+  }
+}
+
+function show(state, text) {
+  element("state").dataset.state = state;
+  element("state").textContent = text;
+}
+
+// Signing in and out
+
+async function signIn(event) {
+  event.preventDefault();
+  const user = element("name").value;
+  authorization = basic(user, element("password").value);
+  element("sign-in-error").textContent = "";
+  let answer;
+  try {
+    answer = await ask("/session", { method: "POST" });
+  } catch {
+    element("sign-in-error").textContent = "The server cannot be reached.";
+    return;
+  }
+  if (!answer.ok) {
+    authorization = "";
+    element("sign-in-error").textContent = await explain(answer);
+    return;
+  }
+  const { home } = await answer.json();
+  element("password").value = "";
+  element("user").textContent = user;
+  element("sign-in").hidden = true;
+  element("who").hidden = element("choose").hidden = false;
+  await go(home || "/");
+}
+
+async function signOut() {
+  stop();
+  await ask("/session", { method: "DELETE" }).catch(() => {});
+  authorization = "";
+  element("sign-in").hidden = false;
+  element("who").hidden = element("choose").hidden = element("live").hidden = true;
+  clear();
+}
+
+// Choosing a directory
+
+function encode(path) {
+  return path.split("/").filter(Boolean).map(encodeURIComponent).join("/");
+}
+
+function choice(label, path) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.textContent = label;
+  button.addEventListener("click", () => go(path));
+  return button;
+}
+
+async function go(path) {
+  element("path").value = path;
+  element("watch-error").textContent = "";
+  const place = element("directories");
+  place.replaceChildren();
+  const parts = path.split("/").filter(Boolean);
+  if (parts.length) place.append(choice("↑ up", `/${parts.slice(0, -1).join("/")}`));
+  const answer = await ask(`/api/v1/namespace/${encode(path)}?children=true`).catch(() => null);
+  if (!answer?.ok) return;
+  const { children = [] } = await answer.json();
+  children
+    .filter((child) => child.fileType === "DIR")
+    .map((child) => child.fileName)
+    .sort()
+    .forEach((name) => place.append(choice(name, `/${[...parts, name].join("/")}`)));
+}
+
+// The stream
+
+function address() {
+  const query = new URLSearchParams({
+    watch: element("path").value,
+    recursive: element("recursive").checked,
+    details: true,
+    "client-id": clientId,
+  });
+  const include = element("include").value.trim();
+  if (include) query.set("include", include);
+  return `/api/v1/events/stream?${query}`;
+}
+
+function start(event) {
+  event.preventDefault();
+  stop();
+  element("watch-error").textContent = "";
+  element("live").hidden = element("stop").hidden = false;
+  waitMs = FIRST_WAIT_MS;
+  connect(address());
+}
+
+function stop() {
+  clearTimeout(timer);
+  source?.close();
+  source = null;
+  element("stop").hidden = true;
+  show("idle", "not connected");
+}
+
+function connect(url) {
+  show("waiting", "connecting …");
+  const opened = new EventSource(url);
+  source = opened;
+  opened.addEventListener("open", () => {
+    waitMs = FIRST_WAIT_MS;
+    show("live", "live");
+  });
+  opened.addEventListener("inotify", (message) => told(message));
+  opened.addEventListener("SYSTEM", (message) => system(message));
+  opened.addEventListener("error", () => lost(opened, url));
+}
+
+// An EventSource comes back by itself after a lost connection, and gives up after a refusal.
+async function lost(opened, url) {
+  if (opened !== source) return;
+  if (opened.readyState !== EventSource.CLOSED) {
+    show("waiting", "reconnecting …");
+    return;
+  }
+  const problem = await refusal();
+  if (opened !== source) return;
+  if (problem) {
+    stop();
+    show("ended", "ended");
+    element("watch-error").textContent = problem;
+    return;
+  }
+  show("waiting", `reconnecting in ${Math.round(waitMs / 1000)} s …`);
+  timer = setTimeout(() => connect(url), waitMs);
+  waitMs = Math.min(2 * waitMs, LONGEST_WAIT_MS);
+}
+
+// Says why a stream was refused; "" if it is worth trying again. The stream itself is not asked:
+// whatever it told a second reader would be missing in the first.
+async function refusal() {
+  const final = (answer) => answer.status >= 400 && answer.status < 500 && answer.status !== 429;
+  try {
+    const session = await ask("/session", { method: "POST" });
+    if (final(session)) return await explain(session);
+    const place = await ask(`/api/v1/namespace/${encode(element("path").value)}`);
+    if (final(place)) return "There is no such directory, or you may not see it.";
+  } catch {
+    return "";
+  }
+  return "";
+}
+
+// Showing events
+
+function row(kind, ...texts) {
+  const line = document.createElement("tr");
+  line.className = kind;
+  texts.forEach((text, column) => {
+    const cell = document.createElement("td");
+    cell.className = ["time", "mask", "name", "details"][column];
+    cell.textContent = text;
+    line.append(cell);
+  });
+  const body = element("events");
+  body.prepend(line);
+  while (body.childElementCount > MOST_ROWS) body.lastElementChild.remove();
+  element("empty").hidden = true;
+}
+
+function now() {
+  return new Date().toLocaleTimeString([], { hour12: false });
+}
+
+function size(bytes) {
+  if (bytes === undefined || bytes === null) return "";
+  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
+  const power = bytes ? Math.min(Math.floor(Math.log2(bytes) / 10), units.length - 1) : 0;
+  return `${(bytes / 1024 ** power).toFixed(power ? 1 : 0)} ${units[power]}`;
+}
+
+function told(message) {
+  const { event } = JSON.parse(message.data);
+  const details = event.details ?? {};
+  const about = [size(details.size), details.user, details.locality].filter(Boolean).join(" · ");
+  count += 1;
+  element("count").textContent = count;
+  row("event", now(), event.mask.join(" "), event.name ?? "(the directory itself)", about);
+}
+
+function system(message) {
+  const { type } = JSON.parse(message.data);
+  const words = {
+    EVENT_LOSS: "Some events are lost: look at the directory again.",
+    SHUTDOWN: "The node stops; the stream goes on elsewhere.",
+    COMPETING_CLIENT: "Another connection has taken this stream over.",
+    SUBSCRIPTION_CLOSED: "The watch has ended.",
+  };
+  if (words[type]) row(type === "EVENT_LOSS" ? "system loss" : "system", now(), type, words[type], "");
+}
+
+function clear() {
+  count = 0;
+  element("count").textContent = count;
+  element("events").replaceChildren();
+  element("empty").hidden = false;
+}
+
+element("sign-in").addEventListener("submit", signIn);
+element("sign-out").addEventListener("click", signOut);
+element("watch").addEventListener("submit", start);
+element("stop").addEventListener("click", stop);
+element("clear").addEventListener("click", clear);
+element("path").addEventListener("change", () => go(element("path").value));
