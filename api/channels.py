@@ -27,7 +27,7 @@ DEFAULT_TIMEOUT_S: Final = 300
 METRONOME: Final = "metronome"
 INOTIFY: Final = "inotify"
 LAST_RANK: Final = 0xFF
-"""The rank, in event ids, of what comes after all events of a message."""
+"""The rank, in event ids, of an ending that is put behind all events of a message."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,46 +2,50 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+import asyncio
+import contextlib
+import logging
+import secrets
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from api import delivery_live, sse
+from api.delivery_node import Node
+from api.delivery_session import Session
+from schemas.errors import Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Coroutine, Mapping
 
-    from api.channel_store import ChannelStore
+    from api.channel_store import ChannelStore, Notice
+    from api.delivery_message import Message
     from api.gatekeeper import Gatekeeper
     from pipeline.authz.principal import Principal
     from pipeline.event_types.base import EventType
     from pipeline.replay.log import ReplayLog
 
+logger = logging.getLogger(__name__)
 
-class Sink(Protocol):
-    """Where a stream's bytes go: a socket's transport, or a list in a test."""
+_RETRY_S: Final = 0.5
+_LOOK_S: Final = 1.0
+_REFRESH_S: Final = 10.0
+_CURSORS_AT_ONCE: Final = 500
 
-    def write(self, data: bytes) -> None:
-        """Hand over bytes; never blocks."""
-
-    def unsent_bytes(self) -> int:
-        """Return how many bytes wait to be sent."""
-
-    async def drain(self) -> None:
-        """Wait until the reader has taken most of it."""
-
-    def close(self) -> None:
-        """End the stream after what is unsent."""
-
-    def abort(self) -> None:
-        """End the stream at once."""
+Stream = Session
+"""One open stream, as `Hub.connect` returns it: `run(sink)` serves it until it ends."""
 
 
-class Stream:
-    """One open stream of one channel, as `Hub.connect` returned it."""
+class Present(Protocol):
+    """What reads Kafka (`feed.Feed`)."""
 
-    async def run(self, sink: Sink) -> None:
-        """Serve the stream until it ends, whoever ends it; cancel to end it from outside.
+    connected: bool
+    caught_up: bool
 
-        Call it after the response headers were sent; it closes the sink.
-        """
-        raise NotImplementedError
+    async def run(
+        self,
+        deliver: Callable[[Message], None],
+        learn: Callable[[str, Mapping[str, int]], None],
+    ) -> None:
+        """Read for ever."""
 
 
 class Hub:
@@ -49,8 +53,8 @@ class Hub:
 
     Args:
         store: channels and subscriptions.
-        event_types: by name.
-        logs: the replay log of each event type, by name.
+        event_types: the derived ones (those with a topic), by name.
+        logs: the replay log of each of them, by name.
         feed: what reads Kafka (`feed.Feed`).
         gatekeeper: asks the storage.
         server_key: 32 bytes that encipher event ids, equal on all nodes; b"": kept in the store.
@@ -67,7 +71,7 @@ class Hub:
         store: ChannelStore,
         event_types: Mapping[str, EventType],
         logs: Mapping[str, ReplayLog],
-        feed: Any,
+        feed: Present,
         gatekeeper: Gatekeeper,
         server_key: bytes = b"",
         clock: Callable[[], float],
@@ -76,15 +80,49 @@ class Hub:
         slow_reader_grace_s: float = 10.0,
         principal_check_s: float = 30.0,
     ) -> None:
-        raise NotImplementedError
+        self._node = Node(
+            store=store,
+            event_types=event_types,
+            logs=logs,
+            gatekeeper=gatekeeper,
+            clock=clock,
+            unsent_limit_bytes=unsent_limit_bytes,
+            slow_reader_grace_s=slow_reader_grace_s,
+        )
+        self._node.server_key = server_key
+        self._store = store
+        self._feed = feed
+        self._keep_alive_s = keep_alive_s
+        self._principal_check_s = principal_check_s
+        self._streams: dict[str, Session] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._listening = False
+        self._doubted: set[str] = set()
+        self._look = asyncio.Event()
 
     async def start(self) -> None:
         """Begin to read Kafka and to listen to other nodes; returns at once, both are retried."""
-        raise NotImplementedError
+        work: list[Coroutine[Any, Any, None]] = [
+            self._feed.run(self._deliver, self._node.learn),
+            self._listen(),
+            self._keep_alive(),
+            self._keep_channels(),
+            self._keep_cursors(),
+            self._keep_principals(),
+        ]
+        self._tasks = [asyncio.create_task(one) for one in work]
 
     async def stop(self) -> None:
         """Say SHUTDOWN on every stream, save the cursors, end everything."""
-        raise NotImplementedError
+        streams = list(self._streams.values())
+        for stream in streams:
+            stream.finish(sse.SHUTDOWN)
+        for stream in streams:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stream.ended.wait(), _REFRESH_S)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def connect(
         self,
@@ -108,17 +146,134 @@ class Hub:
             NoSuchChannel: it is gone.
             Unavailable: the store is away; nothing was changed.
         """
-        raise NotImplementedError
+        if not self._node.server_key:
+            self._node.server_key = await self._store.server_key()
+        connection = secrets.token_hex(8)
+        attachment = await self._store.attach(channel_id, connection)
+        old = self._streams.get(channel_id)
+        if old is not None:
+            old.finish(sse.COMPETING_CLIENT)
+        session = Session(
+            self._node,
+            attachment,
+            connection,
+            principal=principal,
+            credentials=credentials,
+            last_event_id=last_event_id,
+            resume=resume,
+            on_end=self._forget,
+        )
+        self._streams[channel_id] = session
+        return session
 
     def marks(self, event_type: str) -> Mapping[str, int]:
         """Return how far each shard of an event type has come on this node."""
-        raise NotImplementedError
+        return self._node.marks.get(event_type, {})
 
     def missing(self) -> list[str]:
         """Return what this node cannot do now, for readiness; empty when all is well."""
-        raise NotImplementedError
+        found = {
+            "the feed does not reach Kafka": self._feed.connected,
+            "the feed has not come to the present yet": self._feed.caught_up,
+            "news of other nodes are not heard (Redis)": self._listening,
+        }
+        return [sentence for sentence, well in found.items() if not well]
 
     @property
     def connections(self) -> int:
         """How many streams are open."""
-        raise NotImplementedError
+        return len(self._streams)
+
+    def _forget(self, session: Session) -> None:
+        if self._streams.get(session.channel.id) is session:
+            del self._streams[session.channel.id]
+
+    def _deliver(self, message: Message) -> None:
+        delivery_live.deliver(self._node, message)
+
+    # --- other nodes
+
+    async def _listen(self) -> None:
+        """Hear what other nodes did to the channels served here."""
+        while True:
+            try:
+                self._listening = True
+                async for notice in self._store.notices():
+                    self._hear(notice)
+            except Unavailable as error:
+                logger.warning("news of other nodes are not heard: %s", error)
+            self._listening = False
+            await asyncio.sleep(_RETRY_S)
+
+    def _hear(self, notice: Notice) -> None:
+        stream = self._streams.get(notice.channel_id)
+        if stream is None:
+            return
+        if notice.kind == "closed":
+            stream.finish(close_subscriptions=True)
+        elif notice.kind == "changed":
+            stream.changed()
+        elif notice.connection != stream.connection:
+            # The notice may be older than this stream: the store knows who has the channel.
+            self._doubted.add(notice.channel_id)
+            self._look.set()
+
+    # --- housekeeping
+
+    async def _keep_alive(self) -> None:
+        """Send a comment line to streams on which nothing was sent for a while."""
+        parts = max(1, round(self._keep_alive_s))
+        turn = 0
+        while True:
+            await asyncio.sleep(self._keep_alive_s / parts)
+            turn = (turn + 1) % parts
+            for stream in [one for one in self._streams.values() if one.turn % parts == turn]:
+                stream.keep_alive()
+
+    async def _keep_channels(self) -> None:
+        """Give the channels served here signs of life, and find out what was missed."""
+        due: dict[str, float] = {}
+        loop = asyncio.get_running_loop()
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._look.wait(), _LOOK_S / 4)
+            self._look.clear()
+            doubted, self._doubted = self._doubted, set()
+            now_s = loop.time()
+            streams = [
+                one
+                for key, one in self._streams.items()
+                if due.get(key, 0.0) <= now_s or key in doubted
+            ]
+            due = {key: when for key, when in due.items() if key in self._streams}
+            try:
+                answers = await self._store.refresh(
+                    [(one.channel.id, one.connection) for one in streams]
+                )
+            except Unavailable:
+                for stream in streams:
+                    stream.store_was_away = True
+                await asyncio.sleep(_LOOK_S)
+                continue
+            for stream, answer in zip(streams, answers, strict=True):
+                due[stream.channel.id] = now_s + min(_REFRESH_S, stream.timeout_s / 3)
+                stream.refreshed(answer)
+
+    async def _keep_cursors(self) -> None:
+        """Save how far streams were served, those that were told something."""
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            told = [one for one in self._streams.values() if one.told_since_saved]
+            for stream in told[:_CURSORS_AT_ONCE]:
+                stream.told_since_saved = False
+            with contextlib.suppress(Unavailable):
+                await self._store.save_cursors(
+                    [one.saved_cursor() for one in told[:_CURSORS_AT_ONCE]]
+                )
+
+    async def _keep_principals(self) -> None:
+        """Ask now and then who the readers are: users leave groups, and tokens are withdrawn."""
+        while True:
+            await asyncio.sleep(self._principal_check_s)
+            for stream in list(self._streams.values()):
+                await stream.check_principal()

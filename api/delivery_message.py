@@ -1,0 +1,122 @@
+"""A derived message on its way to readers, and what of it each of them is told."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from api import event_ids, sse
+from api.channels import slot_name
+from schemas import codec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from api.channels import Subscription
+    from api.delivery_stream import Stream
+    from api.matcher import Group
+    from pipeline.event_types.base import EventType, Telling
+    from schemas.records import Head
+
+
+class Message:
+    """A derived message: its head is read, the rest when somebody watches it, once.
+
+    Attributes:
+        event_type: its kind.
+        shard: its shard.
+        number: its number there.
+        head: what matching needs.
+    """
+
+    __slots__ = ("_record", "_value", "event_type", "head", "number", "shard")
+
+    def __init__(self, event_type: EventType, head: Head, value: bytes) -> None:
+        self.event_type = event_type
+        self.head = head
+        self.shard = head["shard"]
+        self.number = head["number"]
+        self._value = value
+        self._record: dict[str, Any] | None = None
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The whole message.
+
+        Raises:
+            BadRecord: it cannot be decoded.
+        """
+        if self._record is None:
+            self._record = codec.decode(self.event_type.topic.schema, self._value)
+        return self._record
+
+    @property
+    def slot(self) -> str:
+        """The slot that its position is counted in."""
+        return slot_name(self.event_type.name, self.shard)
+
+
+class Member:
+    """A subscription of an open stream.
+
+    Attributes:
+        stream: whose it is.
+        subscription: as it is now.
+        key: a number of its own on this node.
+        sequence: of the subscription.
+        opening: the first bytes of its events.
+        closing: the last bytes of its events.
+        checked: for each shard, the number up to which changes are known to have been looked at.
+        fresh: whether its `since` may still be ahead of what this node has seen.
+    """
+
+    __slots__ = (
+        "checked",
+        "closing",
+        "fresh",
+        "key",
+        "opening",
+        "sequence",
+        "stream",
+        "subscription",
+    )
+
+    def __init__(self, stream: Stream, subscription: Subscription, key: int) -> None:
+        self.stream = stream
+        self.subscription = subscription
+        self.key = key
+        self.sequence = subscription.sequence
+        self.opening = sse.opening(subscription.event_type)
+        self.closing = sse.closing(subscription.url)
+        self.checked: dict[str, int] = dict(subscription.since)
+        self.fresh = True
+
+
+class Told(NamedTuple):
+    """One event for one member; a message's sort into the order in which a reader gets them.
+
+    Attributes:
+        at: its place in the message's slot.
+        member: who is told.
+        telling: what.
+    """
+
+    at: int
+    member: Member
+    telling: Telling
+
+
+def plan(message: Message, groups: Iterable[Group[Member]]) -> list[Told]:
+    """Return what a message tells the members of groups, in order; permission is not looked at."""
+    tell, record, number = message.event_type.tell, message.record, message.number
+    told = [
+        Told(event_ids.place(number, 2 * telling.index, member.sequence), member, telling)
+        for group in groups
+        for telling in tell(record, group.watch, group.inode)
+        for member in group.members.values()
+    ]
+    told.sort(key=_place)
+    return told
+
+
+def _place(told: Told) -> int:
+    return told.at

@@ -1,0 +1,135 @@
+"""What all streams of a node share: how far it has come, and who watches what."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Final
+
+from api import access, channels, event_ids
+from api.channels import slot_name
+from api.flusher import Flusher
+from api.matcher import Matcher, split
+from schemas.vocabulary import FILE_ID_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from api.channel_store import ChannelStore
+    from api.delivery_message import Member, Message
+    from api.gatekeeper import Gatekeeper
+    from pipeline.event_types.base import EventType
+    from pipeline.replay.log import ReplayLog
+
+HELD_MESSAGES: Final = 5_000
+"""How many live messages a stream that catches up keeps waiting; beyond, it reads them again."""
+
+
+class Node:
+    """The state that streams share; see `delivery.Hub` for the arguments.
+
+    Attributes:
+        marks: for each event type and shard, the number of the newest message seen.
+        matchers: for each event type, who watches what.
+        guards: for each inode, the members whose watched path has it.
+        flusher: writes to streams.
+        server_key: enciphers event ids.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: ChannelStore,
+        event_types: Mapping[str, EventType],
+        logs: Mapping[str, ReplayLog],
+        gatekeeper: Gatekeeper,
+        clock: Callable[[], float],
+        unsent_limit_bytes: int,
+        slow_reader_grace_s: float,
+    ) -> None:
+        self.store = store
+        self.event_types = event_types
+        self.logs = logs
+        self.gatekeeper = gatekeeper
+        self.clock = clock
+        self.unsent_limit_bytes = unsent_limit_bytes
+        self.slow_reader_grace_s = slow_reader_grace_s
+        self.server_key = b""
+        self.flusher = Flusher()
+        self.marks: dict[str, dict[str, int]] = {name: {} for name in event_types}
+        self.matchers: dict[str, Matcher[Member]] = {name: Matcher() for name in event_types}
+        self.guards: dict[bytes, dict[int, Member]] = {}
+        self.keys = itertools.count(1)
+
+    def learn(self, event_type: str, marks: Mapping[str, int]) -> None:
+        """Take over how far shards have come."""
+        known = self.marks[event_type]
+        for shard, number in marks.items():
+            known[shard] = max(number, known.get(shard, 0))
+
+    def add(self, member: Member) -> None:
+        """Let a member be told of what happens from now on."""
+        subscription = member.subscription
+        matcher = self.matchers.get(subscription.event_type)
+        if matcher is None:
+            return
+        matcher.add(subscription.inode, subscription.watch, member.key, member)
+        for inode in _line(subscription):
+            self.guards.setdefault(inode, {})[member.key] = member
+
+    def remove(self, member: Member) -> None:
+        """Tell a member nothing more."""
+        subscription = member.subscription
+        matcher = self.matchers.get(subscription.event_type)
+        if matcher is None:
+            return
+        matcher.remove(subscription.inode, subscription.watch, member.key)
+        for inode in _line(subscription):
+            guarded = self.guards.get(inode)
+            if guarded is not None:
+                guarded.pop(member.key, None)
+                if not guarded:
+                    del self.guards[inode]
+
+    def replace(self, member: Member, subscription: channels.Subscription) -> None:
+        """Let a member's subscription be another version of itself."""
+        known = member.key in self.matcher_members(member)
+        if known:
+            self.remove(member)
+        member.subscription = subscription
+        if known:
+            self.add(member)
+
+    def matcher_members(self, member: Member) -> Iterable[int]:
+        """Return the keys in the member's group; empty when it is not told anything."""
+        return self.guards.get(member.subscription.inode, {})
+
+    def guarded(self, message: Message) -> Iterable[Member]:
+        """Return the members whose ground a message may change: a directory above was told."""
+        head = message.head
+        if not self.guards:
+            return ()
+        parents = {head["ancestors"][-FILE_ID_BYTES:], head["source_ancestors"][-FILE_ID_BYTES:]}
+        for inode in split(head["watched"]):
+            found = self.guards.get(inode)
+            if found and inode not in parents:
+                record = message.record
+                if record.get("kind") in access.CHANGES and record["inode"] == inode:
+                    return list(found.values())
+        return ()
+
+    def shards(self, subscription: channels.Subscription) -> Iterable[str]:
+        """Return the shards that a subscription's events may be in."""
+        if subscription.metronome is not None:
+            return ()
+        if subscription.shard:
+            return (subscription.shard,)
+        return {**self.marks[subscription.event_type], **subscription.since}
+
+    def end_place(self, event_type: str, shard: str) -> tuple[str, int]:
+        """Return a shard's slot and the place this node has come to in it."""
+        number = self.marks[event_type].get(shard, 0)
+        return slot_name(event_type, shard), event_ids.end_of(number)
+
+
+def _line(subscription: channels.Subscription) -> list[bytes]:
+    return split(subscription.ancestors + subscription.inode)

@@ -1,0 +1,352 @@
+"""One stream from its opening to its end: its only task, asleep while the stream is live."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any, Final
+
+from api import access, channels, event_ids, sse
+from api.delivery_past import Past, SlowReader
+from api.delivery_stream import Stream
+from api.event_ids import Layer
+from schemas.errors import Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from api.channel_store import Attachment
+    from api.channels import Subscription
+    from api.delivery_message import Member
+    from api.delivery_node import Node
+    from api.delivery_stream import Sink
+    from pipeline.authz.principal import Principal
+
+logger = logging.getLogger(__name__)
+
+HAND_OVER_S: Final = 1.0
+"""How long a new connection waits for the one before it to say where it stopped."""
+
+_LOOK_S: Final = 0.02
+_RETRY_S: Final = 0.5
+_AT_ONCE: Final = 16
+"""Look-ups in the storage at once, for one stream."""
+
+
+class Session(Stream):
+    """An open stream with its life.
+
+    Args:
+        node: what streams share.
+        attachment: the channel as this connection found it.
+        connection: this connection's name.
+        principal: who reads.
+        credentials: for the gatekeeper.
+        last_event_id: the header as it came.
+        resume: go on where the last connection stopped.
+        on_end: called once when it is over.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        attachment: Attachment,
+        connection: str,
+        *,
+        principal: Principal,
+        credentials: Any,
+        last_event_id: str | None,
+        resume: bool,
+        on_end: Callable[[Session], None],
+    ) -> None:
+        super().__init__(node, attachment.channel, connection, principal, credentials)
+        self._attachment = attachment
+        self._last_event_id = last_event_id
+        self._resume = resume
+        self._past = Past(self)
+        self._task: asyncio.Task[Any] | None = None
+        self._finished = False
+        self._goodbye = b""
+        self._changed = False
+        self._on_end = on_end
+        self._expiry: asyncio.TimerHandle | None = None
+        self.version = attachment.channel.version
+        self.timeout_s = attachment.channel.timeout_s
+        self.store_was_away = False
+        self.turn = next(node.keys)
+        self.ended = asyncio.Event()
+
+    async def run(self, sink: Sink) -> None:
+        """Serve the stream until it ends, whoever ends it.
+
+        Call it after the response headers were sent; it closes the sink.
+        """
+        self._task = asyncio.current_task()
+        self.sink = sink
+        self._watch_expiry()
+        try:
+            if not self._finished:
+                await self._serve()
+        except asyncio.CancelledError:
+            if not self._finished:
+                raise
+            assert self._task is not None
+            self._task.uncancel()
+        except SlowReader:
+            logger.info("a reader of channel %s is cut off: it does not read", self.channel.id[:6])
+            sink.abort()
+        finally:
+            await self._leave(sink)
+
+    async def _serve(self) -> None:
+        await self._hand_over()
+        self._begin()
+        await self._admit(list(self.members.values()))
+        while True:
+            await self._past.catch_up()
+            await self.wake.wait()
+            self.wake.clear()
+            if self._changed:
+                self._changed = False
+                await self._news()
+
+    def finish(self, kind: str = "", *, close_subscriptions: bool = False) -> None:
+        """End the stream from outside.
+
+        Args:
+            kind: the SYSTEM event that says why; "": none.
+            close_subscriptions: say SUBSCRIPTION_CLOSED of each first.
+        """
+        if self._finished:
+            return
+        self._finished = True
+        if close_subscriptions:
+            for member in list(self.members.values()):
+                if member.subscription.ended is None:
+                    self.system(sse.SUBSCRIPTION_CLOSED, subscription=member.subscription.url)
+        if kind:
+            self._goodbye = sse.system(kind)
+        if self._task is not None:
+            self._task.cancel()
+
+    def shut_down(self) -> None:
+        """End the stream because its node stops."""
+        self.finish(sse.SHUTDOWN)
+
+    def disconnected(self) -> None:
+        """End the stream because its reader is gone."""
+        self.finish()
+
+    def changed(self) -> None:
+        """Have the channel looked up in the store again."""
+        self._changed = True
+        self.wake.set()
+
+    # --- beginning
+
+    async def _hand_over(self) -> None:
+        """Wait until the connection before this one has said where it stopped."""
+        if not self._attachment.taken_from:
+            return
+        ends_s = asyncio.get_running_loop().time() + HAND_OVER_S
+        while asyncio.get_running_loop().time() < ends_s:
+            try:
+                if await self.node.store.is_released(self.channel.id):
+                    break
+            except Unavailable:
+                break
+            await asyncio.sleep(_LOOK_S)
+        fresh = await self._reload()
+        if fresh is not None:
+            self._attachment = fresh
+
+    async def _reload(self) -> Attachment | None:
+        while True:
+            try:
+                return await self.node.store.reload(self.channel.id)
+            except Unavailable:
+                await asyncio.sleep(_RETRY_S)
+
+    def _begin(self) -> None:
+        """Find out from where each subscription is to be told."""
+        attachment = self._attachment
+        for subscription in attachment.subscriptions:
+            self.add(subscription)
+        self.generation = attachment.channel.generation
+        self.version = attachment.channel.version
+        cursor = self._given_cursor()
+        if cursor is None and self.channel.connected_before:
+            cursor = (Layer(self.channel.seen_generation, self.slots()),)
+        self.layers = [Layer(layer.generation, dict(layer.places)) for layer in cursor or ()]
+        if not self.layers or self.layers[-1].generation < self.generation:
+            self.layers.append(Layer(self.generation, {}))
+
+    def _given_cursor(self) -> event_ids.Cursor | None:
+        known = {*self.channel.slots, *self.slots()}
+        known |= {
+            channels.slot_name(name, shard)
+            for name, marks in self.node.marks.items()
+            for shard in marks
+        }
+        cursor = None
+        if self._last_event_id is not None:
+            cursor = self.ids.decode(self._last_event_id.strip(), known)
+        if cursor is None and self._resume:
+            saved = self._attachment.channel.cursor
+            cursor = self.ids.decode(saved, known) if saved else None
+        return cursor
+
+    async def _admit(self, members: Sequence[Member]) -> None:
+        """Ask the storage whether the subscriptions are still allowed."""
+        asked = [
+            member
+            for member in members
+            if member.subscription.inode and member.subscription.ended is None
+        ]
+        gate = asyncio.Semaphore(_AT_ONCE)
+
+        async def ask(member: Member) -> None:
+            async with gate:
+                await self._check(member)
+
+        await asyncio.gather(*(ask(member) for member in asked))
+
+    async def _check(self, member: Member) -> None:
+        one = member.subscription
+        while True:
+            try:
+                found = await self.node.gatekeeper.place(self.credentials, one.path, follow=False)
+                break
+            except Unavailable:
+                await asyncio.sleep(_RETRY_S)
+        if found is None or found.inode != one.inode:
+            await self._revoke(member)
+            return
+        member.checked = dict(found.positions)
+        self.node.replace(member, channels.moved(member.subscription, found))
+        if not access.is_allowed(self.principal, member.subscription):
+            await self._revoke(member)
+
+    async def _revoke(self, member: Member) -> None:
+        """End a subscription now: access to it is gone, or it was deleted by its owner."""
+        one = member.subscription
+        marks = self.node.marks.get(one.event_type, {})
+        _, end = channels.ending(one, marks)
+        if end is None:
+            self.drop(member)
+            self._past.close(member, "", 0)
+            return
+        self.fall_behind()
+        shard, number, _ = end
+        slot = channels.slot_name(one.event_type, shard)
+        at = max(layer.places.get(slot, 0) for layer in self.layers)
+        number = max(number, event_ids.number_of(at))
+        await self._past.end(member, shard, number, event_ids.ending_rank(at, number))
+
+    # --- while it is open
+
+    async def _news(self) -> None:
+        """Take over what was changed in the store."""
+        attachment = await self._reload()
+        if attachment is None:
+            self.finish(close_subscriptions=True)
+            return
+        self.version = attachment.channel.version
+        self.timeout_s = attachment.channel.timeout_s
+        added = False
+        for subscription in attachment.subscriptions:
+            member = self.members.get(subscription.sequence)
+            if subscription.sequence > self.generation:
+                added |= self._take_in(subscription)
+            elif member is not None and member.subscription.ended is None:
+                await self._compare(member, subscription)
+        if added:
+            self.layers.append(Layer(attachment.channel.generation, {}))
+            self.generation = attachment.channel.generation
+
+    def _take_in(self, subscription: Subscription) -> bool:
+        """Add a subscription that is new."""
+        self.flush()
+        self.fall_behind()
+        self.add(subscription)
+        self.system(sse.NEW_SUBSCRIPTION, subscription=subscription.url)
+        return True
+
+    async def _compare(self, member: Member, subscription: Subscription) -> None:
+        known = member.subscription
+        if subscription.ended is not None:
+            await self._revoke(member)
+        elif (subscription.watch, subscription.selector) != (known.watch, known.selector):
+            changed = known.replace(watch=subscription.watch, selector=subscription.selector)
+            self.node.replace(member, changed)
+
+    async def recheck(self, principal: Principal) -> None:
+        """Go on as this principal; end what they may not watch any more."""
+        self.become(principal)
+        for member in list(self.members.values()):
+            one = member.subscription
+            if one.ended is None and not access.is_allowed(principal, one):
+                await self._revoke(member)
+
+    async def check_principal(self) -> None:
+        """Ask who the reader is now; end the stream of one who is not let in any more."""
+        try:
+            principal = await self.node.gatekeeper.principal(self.credentials)
+        except Unavailable:
+            return
+        if principal is None:
+            self.finish()
+        elif principal != self.principal:
+            await self.recheck(principal)
+
+    def _watch_expiry(self) -> None:
+        """End the stream when the token ends."""
+        expires_s = self.principal.restrictions.expires_s
+        if expires_s is not None:
+            left_s = max(0.0, expires_s - self.node.clock())
+            self._expiry = asyncio.get_running_loop().call_later(left_s, self.finish)
+
+    def keep_alive(self) -> None:
+        """Send a comment line if nothing else was sent lately."""
+        if self.quiet and not self.pending and self.sink is not None:
+            self.sink.write(sse.KEEP_ALIVE)
+        self.quiet = True
+
+    def refreshed(self, answer: tuple[int, str] | None) -> None:
+        """Take the store's answer to a sign of life."""
+        if answer is None:
+            if not self.store_was_away:
+                self.finish(close_subscriptions=True)
+            return
+        version, connection = answer
+        self.store_was_away = False
+        if connection != self.connection:
+            self.finish(sse.COMPETING_CLIENT)
+        elif version != self.version:
+            self.changed()
+
+    def saved_cursor(self) -> tuple[str, str, str]:
+        """Return channel, connection and how far the stream was served."""
+        return self.channel.id, self.connection, self.ids.encode(self.cursor()).decode()
+
+    # --- ending
+
+    async def _leave(self, sink: Sink) -> None:
+        """Say goodbye, save how far the reader was served, give everything back."""
+        if self._expiry is not None:
+            self._expiry.cancel()
+        self._on_end(self)
+        self.flush()
+        if self._goodbye:
+            sink.write(self._goodbye)
+        sink.close()
+        self.node.flusher.forget(self)
+        cursor = self.ids.encode(self.cursor()).decode()
+        for member in list(self.members.values()):
+            self.drop(member)
+        try:
+            await asyncio.shield(self.node.store.detach(self.channel.id, self.connection, cursor))
+        except Unavailable as error:
+            logger.info("the end of a stream could not be kept: %s", error)
+        finally:
+            self.ended.set()

@@ -1,0 +1,267 @@
+"""One open stream: who reads, what it was told, and the bytes that are on their way.
+
+A stream is *live* when it has been told all that its node has seen: then `held` is None and its
+cursor is the node's marks. Otherwise it is *behind*: `layers` says what it has been told, and the
+messages that arrive meanwhile wait in `held`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from api import event_ids, sse
+from api.channels import slot_name
+from api.delivery_message import Member
+from api.delivery_node import HELD_MESSAGES
+from api.event_ids import Ids, Layer
+from pipeline.authz import caveats, scope
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from api.channels import Channel, Subscription
+    from api.delivery_message import Message
+    from api.delivery_node import Node
+    from pipeline.authz.principal import Principal
+    from pipeline.event_types.base import Telling
+
+_SYSTEM: Final = -1
+
+
+class Sink(Protocol):
+    """Where a stream's bytes go: a socket's transport, or a list in a test."""
+
+    def write(self, data: bytes, /) -> None:
+        """Hand over bytes; never blocks."""
+
+    def unsent_bytes(self) -> int:
+        """Return how many bytes wait to be sent."""
+
+    async def drain(self) -> None:
+        """Wait until the reader has taken most of it."""
+
+    def close(self) -> None:
+        """End the stream after what is unsent."""
+
+    def abort(self) -> None:
+        """End the stream at once."""
+
+
+class Stream:
+    """The state of an open stream.
+
+    Attributes:
+        node: what it shares with others.
+        channel: its channel as it was when the stream was opened.
+        connection: this connection's name.
+        principal: who reads.
+        members: its subscriptions by sequence.
+        held: None when live; else live messages that wait.
+        overflowed: more came than are kept waiting.
+        layers: what it was told, while it is behind.
+        generation: the newest subscription sequence it knows of.
+        wake: set when its own task has something to do.
+    """
+
+    def __init__(
+        self, node: Node, channel: Channel, connection: str, principal: Principal, credentials: Any
+    ) -> None:
+        self.node = node
+        self.channel = channel
+        self.connection = connection
+        self.credentials = credentials
+        self.members: dict[int, Member] = {}
+        self.held: list[Message] | None = []
+        self.overflowed = False
+        self.layers: list[Layer] = []
+        self.generation = channel.generation
+        self.wake = asyncio.Event()
+        self.ids = Ids(node.server_key, channel.id, channel.slots[0] if channel.slots else "")
+        self.sink: Sink | None = None
+        self.pending: list[tuple[Any, Member | None, bytes]] = []
+        self.ticks: dict[str, int] = {}
+        self.compact = False
+        self.told_since_saved = False
+        self.quiet = True
+        self._beyond: dict[str, int] = {}
+        self.become(principal)
+
+    def become(self, principal: Principal) -> None:
+        """Let the stream be read by this principal from now on."""
+        self.principal = principal
+        self.restricted = bool(principal.restrictions.fingerprint())
+
+    # --- who is told
+
+    def add(self, subscription: Subscription) -> Member:
+        """Make a subscription a member of this stream."""
+        member = Member(self, subscription, next(self.node.keys))
+        self.members[member.sequence] = member
+        if subscription.ended is None:
+            self.node.add(member)
+        return member
+
+    def drop(self, member: Member) -> None:
+        """Take a member out."""
+        self.node.remove(member)
+        self.members.pop(member.sequence, None)
+
+    def may_see(self, telling: Telling) -> bool:
+        """Whether the reader may see an event, by its own scope and the token's restrictions."""
+        if telling.scope and not scope.may_see(self.principal, telling.scope):
+            return False
+        return not self.restricted or caveats.may_act(
+            self.principal.restrictions, caveats.READ_METADATA, telling.path
+        )
+
+    # --- where it is
+
+    def slots(self) -> dict[str, int]:
+        """Return the place of a stream that is live, in each slot it concerns."""
+        places: dict[str, int] = {}
+        for member in self.members.values():
+            subscription = member.subscription
+            if subscription.metronome is not None:
+                slot = slot_name(subscription.event_type, subscription.id)
+                places[slot] = event_ids.place(self.ticks.get(slot, 0))
+                continue
+            for shard in self.node.shards(subscription):
+                slot, at = self.node.end_place(subscription.event_type, shard)
+                places[slot] = max(at, self._beyond.get(slot, 0)) if self._beyond else at
+        return places
+
+    def cursor(self) -> event_ids.Cursor:
+        """Return what the stream was told, everything pending included."""
+        if self.held is None:
+            return (Layer(self.generation, self.slots()),)
+        return event_ids.normal(self.layers)
+
+    def start(self, member: Member, slot: str, shard: str) -> int:
+        """Return the place from which a member of a stream that is behind is still to be told."""
+        begun = member.subscription.since.get(shard)
+        since = 0 if begun is None else event_ids.end_of(begun)
+        for layer in self.layers:
+            if member.sequence <= layer.generation:
+                return max(since, layer.places.get(slot, 0))
+        return since
+
+    def advance(self, slot: str, at: int) -> None:
+        """Say that everybody has been told all up to a place."""
+        for layer in self.layers:
+            places = layer.places
+            if places.get(slot, -1) < at:
+                places[slot] = at
+
+    # --- live and behind
+
+    def hold(self, message: Message) -> None:
+        """Keep a live message for later."""
+        held = self.held
+        assert held is not None
+        if self.overflowed or (held and held[-1] is message):
+            return
+        if len(held) >= HELD_MESSAGES:
+            self.overflowed = True
+            held.clear()
+        else:
+            held.append(message)
+
+    def fall_behind(self, message: Message | None = None) -> None:
+        """Leave the live state; with a message that only the stream's own task can deliver."""
+        if self.held is None:
+            self.layers = [Layer(self.generation, self.slots())]
+            self.held = []
+            if message is not None:
+                number = event_ids.end_of(message.number - 1)
+                self.layers[0].places[message.slot] = number
+        if message is not None:
+            self.hold(message)
+        self.wake.set()
+
+    def go_live(self) -> None:
+        """Enter the live state; nothing may have been awaited since the last look at `held`."""
+        assert not self.held
+        self.flush()
+        self.held = None
+        self._beyond.clear()
+        places = self.slots()
+        for slot, at in self.layers[-1].places.items():
+            if at > places.get(slot, at):
+                self._beyond[slot] = at
+        self.layers = []
+        self.settle()
+
+    def settle(self) -> None:
+        """Find out how ids are made now that members or shards are others."""
+        if self.held is None:
+            places = self.slots()
+            self.compact = list(places) == [self.ids.first_slot]
+
+    # --- bytes
+
+    def tell(self, member: Member, slot: str, at: int, middle: bytes) -> None:
+        """Have an event sent."""
+        event_id: int | bytes = at
+        if self.held is not None:
+            self.advance(slot, at)
+            if len(self.layers) > 1:
+                self.layers = list(event_ids.normal(self.layers))
+            if not self._is_compact():
+                event_id = self.ids.encode(tuple(self.layers))
+        elif not self.compact:
+            event_id = self.ids.encode((Layer(self.generation, {**self.slots(), slot: at}),))
+        self.send(event_id, member, middle)
+
+    def _is_compact(self) -> bool:
+        layers = self.layers
+        return (
+            len(layers) == 1
+            and layers[0].generation == self.generation
+            and list(layers[0].places) == [self.ids.first_slot]
+        )
+
+    def send(self, event_id: Any, member: Member | None, data: bytes) -> None:
+        """Queue the parts of an event for the next flush."""
+        if not self.pending:
+            self.node.flusher.mark(self)
+        self.pending.append((event_id, member, data))
+
+    def system(self, kind: str, **members: str) -> None:
+        """Have a SYSTEM event sent."""
+        self.send(_SYSTEM, None, sse.system(kind, **members))
+
+    def flush(self) -> None:
+        """Write what is pending; a reader that does not keep up falls behind."""
+        pending, sink = self.pending, self.sink
+        if not pending or sink is None:
+            return
+        self.pending = []
+        sink.write(self._bytes(pending))
+        self.quiet = False
+        self.told_since_saved = True
+        if self.held is None and sink.unsent_bytes() > self.node.unsent_limit_bytes:
+            self.fall_behind()
+
+    def _bytes(self, pending: Sequence[tuple[Any, Member | None, bytes]]) -> bytes:
+        generation = self.generation
+        blocks: list[bytes] = []
+        for event_id, _, _ in pending:
+            if event_id.__class__ is int and event_id != _SYSTEM:
+                block = event_ids.block(event_id, generation)
+                if block is not None:
+                    blocks.append(block)
+        made = iter(self.ids.blocks(b"".join(blocks)) if blocks else ())
+        parts: list[bytes] = []
+        for event_id, member, data in pending:
+            if member is None:
+                parts.append(data)
+                continue
+            if event_id.__class__ is int:
+                if event_ids.block(event_id, generation) is None:
+                    layer = Layer(generation, {self.ids.first_slot: event_id})
+                    event_id = self.ids.encode((layer,))  # noqa: PLW2901 - the same id, made
+                else:
+                    event_id = next(made)  # noqa: PLW2901
+            parts += (member.opening, event_id, data, member.closing)
+        return b"".join(parts)

@@ -1,0 +1,162 @@
+"""The present: one read of Kafka per node, every partition of every derived topic, no group.
+
+Each partition is read from where the replay log has come to: what is before is in the log, what
+comes after arrives here. Records that cannot be read are counted and left out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any, Final
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from api.delivery_message import Message
+from schemas import codec
+from schemas.errors import BadRecord, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from pipeline.event_types.base import EventType
+    from pipeline.replay.log import ReplayLog
+
+logger = logging.getLogger(__name__)
+
+RETRY_S: Final = 0.5
+LONGEST_RETRY_S: Final = 5.0
+_POLL_MS: Final = 500
+_MOST_RECORDS: Final = 2_000
+_OFFSET_UNKNOWN: Final = -1
+
+
+class Feed:
+    """Reads the derived topics.
+
+    Args:
+        bootstrap: Kafka's brokers.
+        event_types: whose topics are read, by name.
+        logs: the replay log of each event type.
+        topic_prefix: stands before each topic's name.
+        client_id: what brokers call this reader in their logs.
+
+    Attributes:
+        unreadable: how many records could not be read.
+        connected: whether it reads now.
+        caught_up: whether it has come once to what was there when it began.
+    """
+
+    def __init__(
+        self,
+        bootstrap: str,
+        event_types: Mapping[str, EventType],
+        logs: Mapping[str, ReplayLog],
+        *,
+        topic_prefix: str = "",
+        client_id: str = "storage-events-api",
+    ) -> None:
+        self._bootstrap = bootstrap
+        self._logs = logs
+        self._client_id = client_id
+        self._by_topic = {topic_prefix + one.topic.name: one for one in event_types.values()}
+        self._next: dict[TopicPartition, int] = {}
+        self.unreadable = 0
+        self.connected = False
+        self.caught_up = False
+
+    async def run(
+        self,
+        deliver: Callable[[Message], None],
+        learn: Callable[[str, Mapping[str, int]], None],
+    ) -> None:
+        """Read for ever, through every outage.
+
+        Args:
+            deliver: gets each message, in the order of its partition.
+            learn: gets an event type's marks as its log has them, before its first message.
+        """
+        wait_s = RETRY_S
+        while True:
+            try:
+                await self._read(deliver, learn)
+            except (KafkaError, Unavailable, OSError) as error:
+                logger.warning("the feed is interrupted and goes on in %s s: %s", wait_s, error)
+            self.connected = False
+            await asyncio.sleep(wait_s)
+            wait_s = min(2 * wait_s, LONGEST_RETRY_S)
+
+    async def _read(
+        self,
+        deliver: Callable[[Message], None],
+        learn: Callable[[str, Mapping[str, int]], None],
+    ) -> None:
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self._bootstrap,
+            client_id=self._client_id,
+            group_id=None,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            fetch_max_wait_ms=_POLL_MS,
+            max_partition_fetch_bytes=4 * 1024 * 1024,
+        )
+        await consumer.start()
+        try:
+            await self._begin(consumer, learn)
+            self.connected = True
+            while True:
+                batches = await consumer.getmany(timeout_ms=_POLL_MS, max_records=_MOST_RECORDS)
+                for partition, records in batches.items():
+                    self._deliver(partition, records, deliver)
+                if not self.caught_up:
+                    self.caught_up = await self._is_at_end(consumer)
+        finally:
+            await consumer.stop()
+
+    async def _begin(self, consumer: Any, learn: Callable[[str, Mapping[str, int]], None]) -> None:
+        """Go to where the logs have come to, or to where this feed was interrupted."""
+        partitions = []
+        for topic, event_type in self._by_topic.items():
+            numbers = consumer.partitions_for_topic(topic)
+            while not numbers:
+                await asyncio.sleep(RETRY_S)
+                await consumer._client.force_metadata_update()  # noqa: SLF001 - no public way
+                consumer._client.add_topic(topic)  # noqa: SLF001
+                numbers = consumer.partitions_for_topic(topic)
+            state = await self._logs[event_type.name].state()
+            learn(event_type.name, state.marks)
+            for number in sorted(numbers):
+                partition = TopicPartition(topic, number)
+                self._next.setdefault(partition, state.offsets.get(number, 0))
+                partitions.append(partition)
+        consumer.assign(partitions)
+        beginnings = await consumer.beginning_offsets(partitions)
+        ends = await consumer.end_offsets(partitions)
+        for partition in partitions:
+            # A topic made anew has fewer records than we have seen: begin with it.
+            known = self._next[partition]
+            start = (
+                known
+                if beginnings[partition] <= known <= ends[partition]
+                else beginnings[partition]
+            )
+            self._next[partition] = start
+            consumer.seek(partition, start)
+
+    def _deliver(
+        self, partition: TopicPartition, records: Any, deliver: Callable[[Message], None]
+    ) -> None:
+        event_type = self._by_topic[partition.topic]
+        decode_head = codec.decode_head
+        for record in records:
+            try:
+                deliver(Message(event_type, decode_head(record.value), record.value))
+            except BadRecord:
+                self.unreadable += 1
+                logger.exception("record left out: %s offset %s", partition, record.offset)
+        self._next[partition] = records[-1].offset + 1
+
+    async def _is_at_end(self, consumer: Any) -> bool:
+        ends = await consumer.end_offsets(list(self._next))
+        return all(self._next[partition] >= end for partition, end in ends.items())

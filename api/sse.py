@@ -1,0 +1,62 @@
+r"""The bytes of a stream: what `text/event-stream` looks like so that every known client reads it.
+
+Lines end in `\n`; fields come as event, id, data; data is one line of ASCII JSON; a keep-alive is
+a comment line without a blank line after it (rules R3-R8, R10).
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Final
+
+KEEP_ALIVE: Final = b": k\n"
+
+NEW_SUBSCRIPTION: Final = "NEW_SUBSCRIPTION"
+SUBSCRIPTION_CLOSED: Final = "SUBSCRIPTION_CLOSED"
+EVENT_LOSS: Final = "EVENT_LOSS"
+COMPETING_CLIENT: Final = "COMPETING_CLIENT"
+SHUTDOWN: Final = "SHUTDOWN"
+
+HEADERS: Final = (
+    (b"Content-Type", b"text/event-stream"),
+    (b"Cache-Control", b"no-store"),
+    (b"X-Accel-Buffering", b"no"),
+    (b"Connection", b"close"),
+)
+
+
+def opening(event_type: str) -> bytes:
+    """Return an event's bytes before its id."""
+    return b"event: %s\nid: " % event_type.encode("ascii")
+
+
+def middle(payload: str) -> bytes:
+    """Return an event's bytes after its id: the same for all who are told it.
+
+    Args:
+        payload: the `event` member as JSON.
+    """
+    if not payload.isascii() or "\n" in payload or "\r" in payload:
+        payload = json.dumps(json.loads(payload), separators=(",", ":"))
+    return b'\ndata: {"event":%s' % payload.encode("ascii")
+
+
+def closing(url: str) -> bytes:
+    """Return an event's last bytes, which name the subscription by its URL."""
+    return b',"subscription":%s}\n\n' % json.dumps(url).encode("ascii")
+
+
+def event(event_type: str, event_id: bytes, payload: str, url: str) -> bytes:
+    """Return all bytes of one event."""
+    return b"".join((opening(event_type), event_id, middle(payload), closing(url)))
+
+
+def system(kind: str, **members: str) -> bytes:
+    """Return a SYSTEM event, which has no id.
+
+    Args:
+        kind: its `type`.
+        members: what else it says, in this order.
+    """
+    data = json.dumps({"type": kind, **members}, separators=(",", ":"))
+    return b"event: SYSTEM\ndata: %s\n\n" % data.encode("ascii")
