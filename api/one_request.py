@@ -136,7 +136,7 @@ async def _belongs(here: Services, channel: Channel, event_id: str) -> bool:
 
 
 async def _subscribe(here: Services, caller: Caller, channel: Channel, asked: Asked) -> None:
-    """Make the channel's subscriptions those of the query; what is there already stays as it is."""
+    """Make the channel's subscriptions those of the query; what is there already stays."""
     kept = await here.store.subscriptions(channel.id)
     for selector in asked.selectors:
         if not any(one.selector == selector for one in kept):

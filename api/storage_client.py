@@ -149,7 +149,12 @@ class StorageClient:
         content = self._content(answer)
         if answer.status_code != 200 or content.get("status") != "AUTHENTICATED":
             self._known.drop(key)
-            if answer.status_code in {429, *range(500, 600)}:
+            if answer.status_code == 429:
+                wait_s = answer.headers.get("retry-after", "")
+                raise problems.limited(
+                    "login-failures", 0, retry_after_s=int(wait_s) if wait_s.isdecimal() else 5
+                )
+            if answer.status_code >= 500:
                 raise Unavailable(f"the storage answered {answer.status_code} to /api/v1/user")
             raise problems.unauthenticated(f"storage: {answer.status_code} {answer.reason_phrase}")
         principal = Principal(

@@ -18,7 +18,7 @@ from starlette.responses import Response, StreamingResponse
 from api import bodies, credentials, problems, services
 from api.endpoints import Endpoint
 from api.storage_client import SERVICE_KEY
-from pipeline.authz import caveats, paths
+from pipeline.authz import paths
 from schemas.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -109,16 +109,15 @@ def _returned_headers(answer: httpx.Response, own: str, theirs: str) -> dict[str
     return headers
 
 
-def _checked(request: Request, address: str) -> Credential | None:
-    """Return the credential, if it may be tried from this address now."""
-    credential = credentials.read(request.headers, request.query_params)
-    if credential is None:
+async def _checked(request: Request) -> Credential | None:
+    """Return the credential, once it is known to be good where the client is.
+
+    The storage sees our address in a request passed on, not the client's: who may use a token, and
+    who has guessed too often, is found out before.
+    """
+    if credentials.read(request.headers, request.query_params) is None:
         return None
-    services.of(request).limits.wrong_passwords.check(address, credential.user)
-    # The storage sees our address; what a token says about the client's is checked here, too.
-    if not caveats.from_address_allowed(credential.restrictions("/"), address):
-        raise problems.unauthenticated("token: not to be used from this address")
-    return credential
+    return (await services.caller(request)).credential
 
 
 async def _body(request: Request) -> AsyncIterator[bytes]:
@@ -139,7 +138,7 @@ async def pass_on(request: Request) -> Response:
     """Pass a request on to the storage, and its answer back."""
     here = services.of(request)
     address = services.visit(request).address
-    credential = _checked(request, address)
+    credential = await _checked(request)
     raw_path = request.scope.get("raw_path") or urllib.parse.quote(request.scope["path"]).encode()
     upstream = here.upstream
     goal = upstream.base_url.copy_with(
@@ -153,8 +152,6 @@ async def pass_on(request: Request) -> Response:
         answer = await upstream.send(outgoing, stream=True)
     except httpx.HTTPError as error:
         raise Unavailable(f"the storage is away: {type(error).__name__}") from error
-    if credential is not None:
-        _learn(here, credential, address, answer.status_code)
     own = here.origin.base_url(request.scope, request.headers)
     return StreamingResponse(
         answer.aiter_raw(),
@@ -162,14 +159,6 @@ async def pass_on(request: Request) -> Response:
         _returned_headers(answer, own, str(upstream.base_url).rstrip("/")),
         background=BackgroundTask(answer.aclose),
     )
-
-
-def _learn(here: services.Services, credential: Credential, address: str, status: int) -> None:
-    guard = here.limits.wrong_passwords
-    if status == 401:
-        guard.failed(address, credential.user)
-    elif status < 400:
-        guard.succeeded(address, credential.user)
 
 
 _ANSWERS: Final = {
