@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import errno
 import io
-import time
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
 
 from pipeline.authz import caveats, scope
 from schemas import vocabulary
@@ -14,11 +13,11 @@ from storage_sim import inodes, namespace, outbox, walk
 from storage_sim.billing import INTERNAL, Caller, Origin
 from storage_sim.core import Core
 from storage_sim.errors import OperationFailed, forbidden
+from storage_sim.transfers import Download
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterator
-    from types import TracebackType
 
     from pipeline.authz.principal import Principal
     from storage_sim.inodes import Inode
@@ -234,65 +233,6 @@ class Reading(Core):
                 self._biller.bill(db, kind, place, caller, **details)
 
         self.database.write(work)
-
-
-class Download:
-    """A file that is being read.
-
-    Attributes:
-        inode: the file as it was when it was opened.
-        sent_bytes: what was read so far.
-        expected_bytes: what the reader means to read; who reads less went away.
-        failed: set when the reader went away.
-    """
-
-    def __init__(
-        self,
-        storage: Reading,
-        caller: Caller,
-        inode: Inode,
-        file: IO[bytes],
-    ) -> None:
-        self.caller = caller
-        self.inode = inode
-        self.sent_bytes = 0
-        self.expected_bytes = 0
-        self.failed = False
-        self._storage = storage
-        self._file = file
-        self._began_s = time.monotonic()
-
-    def elapsed_ms(self) -> int:
-        """Return for how long it has been open, in milliseconds."""
-        return round((time.monotonic() - self._began_s) * 1000)
-
-    def read(self, size: int = -1) -> bytes:
-        """Return up to `size` bytes, or all that is left."""
-        chunk = self._file.read(size)
-        self.sent_bytes += len(chunk)
-        return chunk
-
-    def seek(self, position: int) -> int:
-        """Go to a position, in bytes from the beginning."""
-        return self._file.seek(position)
-
-    def close(self) -> None:
-        """End it, and tell it."""
-        if not self._file.closed:
-            self._file.close()
-            self._storage._read_is_over(self)  # noqa: SLF001
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.failed = error is not None
-        self.close()
 
 
 def _seen(db: sqlite3.Connection, inode: Inode, name: str, attributes: bool) -> Seen:  # noqa: FBT001

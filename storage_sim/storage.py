@@ -10,7 +10,7 @@ from storage_sim.billing import INTERNAL, Origin
 from storage_sim.core import SYSTEM
 from storage_sim.errors import OperationFailed
 from storage_sim.reading import Reading
-from storage_sim.uploads import Uploads
+from storage_sim.writing import Writing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _CHUNK_BYTES: Final = 1 << 20
 
 
-class Storage(Reading, Uploads, Attributes):
+class Storage(Reading, Writing, Attributes):
     """A storage system that behaves, and bills. Thread-safe; every method blocks.
 
     Each operation is one transaction: the namespace's change and its record, or neither.

@@ -1,77 +1,36 @@
-"""The storage's objects as WsgiDAV wants them. Dead properties are extended attributes.
-
-Deleting, moving and copying are done by the storage, not by WsgiDAV's walk over descendants: a
-rename stays one operation, and a symlink to a directory is removed and not what it leads to.
-"""
+"""The storage's files and directories as WsgiDAV wants them."""
 
 from __future__ import annotations
 
-import contextlib
 import errno
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import quote
 
-from wsgidav import xml_tools
 from wsgidav.dav_error import (
     HTTP_BAD_REQUEST,
-    HTTP_CONFLICT,
     HTTP_FORBIDDEN,
-    HTTP_METHOD_NOT_ALLOWED,
-    HTTP_NOT_FOUND,
     DAVError,
     PRECONDITION_CODE_PropfindFiniteDepth,
 )
 from wsgidav.dav_provider import DAVCollection, DAVNonCollection, DAVProvider
-from wsgidav.util import etree
 
 from storage_sim import namespace
+from storage_sim.doors.dav_resource import (
+    CREATED,
+    PRINCIPAL,
+    Resource,
+    as_dav_errors,
+    dav_error,
+)
 from storage_sim.errors import OperationFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from pipeline.authz.principal import Principal
-    from storage_sim.billing import Origin
     from storage_sim.inodes import Inode
-    from storage_sim.reading import Download, Seen
+    from storage_sim.reading import Seen
     from storage_sim.storage import Storage
-    from storage_sim.uploads import Upload
+    from storage_sim.transfers import Download, Upload
     from storage_sim.walk import Place
 
-PRINCIPAL: Final = "storage.principal"
-ORIGIN: Final = "storage.origin"
-CREATED: Final = "storage.created"
-"""Where the WSGI environment holds them."""
-
-_LIVE: Final = "{DAV:}"
-_LOCKS: Final = "{DAV:}lockdiscovery"
 _INFINITE_MAX: Final = 10_000
-
-_STATUSES: Final = {
-    errno.ENOENT: HTTP_NOT_FOUND,
-    errno.EACCES: HTTP_FORBIDDEN,
-    errno.EPERM: HTTP_FORBIDDEN,
-    errno.EEXIST: HTTP_METHOD_NOT_ALLOWED,
-    errno.EINVAL: HTTP_BAD_REQUEST,
-    errno.ENAMETOOLONG: HTTP_BAD_REQUEST,
-    errno.EFBIG: 413,
-    errno.ENOSPC: 507,
-    errno.ECONNABORTED: HTTP_BAD_REQUEST,
-}
-
-
-def dav_error(error: OperationFailed) -> Any:
-    """Return WsgiDAV's error for one of the storage."""
-    return DAVError(_STATUSES.get(error.code, HTTP_CONFLICT), str(error))
-
-
-@contextlib.contextmanager
-def as_dav_errors() -> Iterator[None]:
-    """Raise the storage's errors as WsgiDAV's."""
-    try:
-        yield
-    except OperationFailed as error:
-        raise dav_error(error) from error
 
 
 class StorageProvider(DAVProvider):  # type: ignore[misc] # WsgiDAV has no types
@@ -113,152 +72,7 @@ def _resource(path: str, environ: dict[str, Any], storage: Storage, place: Place
     return kind(path, environ, storage, place.found, place.path)
 
 
-class _Resource:
-    """What files and collections have in common.
-
-    Attributes:
-        inode: the object; None for a file that a PUT will make.
-        real_path: its path in the storage, free of links.
-    """
-
-    path: str
-    environ: dict[str, Any]
-    provider: Any
-    storage: Storage
-    inode: Inode | None
-    real_path: str
-
-    @property
-    def _who(self) -> Principal:
-        principal: Principal = self.environ[PRINCIPAL]
-        return principal
-
-    @property
-    def _origin(self) -> Origin:
-        origin: Origin = self.environ[ORIGIN]
-        return origin
-
-    def get_ref_url(self) -> str:
-        """Return what locks are kept under: one key for all paths to an object."""
-        return quote(self.real_path)
-
-    def get_creation_date(self) -> float:
-        """Return the creation time, epoch seconds."""
-        return self.inode.created_us / 1e6 if self.inode else 0.0
-
-    def get_last_modified(self) -> float:
-        """Return the time of the last change, epoch seconds."""
-        return self.inode.modified_us / 1e6 if self.inode else 0.0
-
-    def set_last_modified(self, _path: str, stamp: Any, *, dry_run: bool) -> bool:
-        """Set the time of the last change, epoch seconds."""
-        if not dry_run:
-            with as_dav_errors():
-                self.storage.set_modified(
-                    self._who, self.path, int(float(stamp) * 1e6), self._origin
-                )
-        return True
-
-    def _xattrs(self) -> dict[str, str]:
-        with as_dav_errors():
-            return self.storage.snapshot(self._who, self.path).seen.xattrs
-
-    def get_property_names(self, *, is_allprop: bool) -> list[str]:
-        """Return the names of live and dead properties."""
-        names: list[str] = super().get_property_names(is_allprop=is_allprop)  # type: ignore[misc]
-        return names + [name for name in self._xattrs() if name.startswith("{")]
-
-    def get_property_value(self, name: str) -> Any:
-        """Return a live property, or a dead one from the extended attributes."""
-        if name == _LOCKS and self._who.restrictions.root != "/":
-            return etree.Element(name)  # paths of locks are not this user's paths
-        if not name.startswith(_LIVE):
-            value = self._xattrs().get(name)
-            if value is not None:
-                return xml_tools.string_to_xml(value)
-        return super().get_property_value(name)  # type: ignore[misc]
-
-    def set_property_value(self, name: str, value: Any, *, dry_run: bool = False) -> None:
-        """Set a dead property, or remove it if the value is None."""
-        if name.startswith(_LIVE):
-            super().set_property_value(name, value, dry_run=dry_run)  # type: ignore[misc]
-            return
-        if dry_run:
-            return
-        with as_dav_errors():
-            if value is not None:
-                text = etree.tostring(value, encoding="unicode")
-                self.storage.set_xattr(self._who, self.path, name, text, self._origin)
-                return
-            try:
-                self.storage.rm_xattr(self._who, self.path, name, self._origin)
-            except OperationFailed as error:
-                if error.code != errno.ENODATA:
-                    raise
-
-    def handle_delete(self) -> bool:
-        """Remove the object and all in it, unless something there is locked."""
-        if self.provider.lock_manager:
-            self.provider.lock_manager.check_write_permission(
-                url=self.get_ref_url(),
-                depth="infinity",
-                token_list=self.environ["wsgidav.ifLockTokenList"],
-                principal=self.environ["wsgidav.user_name"],
-            )
-        with as_dav_errors():
-            self.storage.delete_tree(self._who, self.path, self._origin)
-        self.remove_all_locks(recursive=True)  # type: ignore[attr-defined] # WsgiDAV's
-        return True
-
-    def handle_move(self, dest_path: str) -> bool:
-        """Rename the object; a directory that is in the way goes first, as WebDAV wants it."""
-        with as_dav_errors():
-            self._clear(dest_path, keep_files=True)
-            self.storage.rename(self._who, self.path, dest_path, self._origin)
-        self.remove_all_locks(recursive=True)  # type: ignore[attr-defined] # WsgiDAV's
-        return True
-
-    def handle_copy(self, dest_path: str, *, depth_infinity: bool) -> bool:
-        """Copy the object, and with infinite depth all in it."""
-        with as_dav_errors():
-            self._clear(dest_path, keep_files=not self.inode or not self.inode.is_directory)
-            assert self.inode is not None, "only what is there is copied"
-            self._copy(self.inode, self.path, dest_path, depth_infinity=depth_infinity)
-        return True
-
-    def _clear(self, target: str, *, keep_files: bool) -> None:
-        """Note whether the target is new; remove what cannot be replaced in one step."""
-        try:
-            there = self.storage.stat(self._who, target, follow=False).found
-        except OperationFailed as error:
-            if error.code != errno.ENOENT:
-                raise
-            self.environ[CREATED] = True
-            return
-        is_directory = self.inode is not None and self.inode.is_directory
-        if there.is_directory or is_directory or not keep_files:
-            self.storage.delete_tree(self._who, target, self._origin)
-
-    def _copy(self, inode: Inode, source: str, target: str, *, depth_infinity: bool) -> None:
-        if inode.is_link:
-            self.storage.symlink(self._who, inode.target, target, self._origin)
-        elif not inode.is_directory:
-            self.storage.copy(self._who, source, target, self._origin)
-        else:
-            snapshot = self.storage.snapshot(self._who, source, children=depth_infinity)
-            self.storage.mkdir(self._who, target, self._origin)
-            for name, value in snapshot.seen.xattrs.items():
-                self.storage.set_xattr(self._who, target, name, value, self._origin)
-            for entry in snapshot.entries:
-                self._copy(
-                    entry.inode,
-                    f"{source.rstrip('/')}/{entry.name}",
-                    f"{target.rstrip('/')}/{entry.name}",
-                    depth_infinity=True,
-                )
-
-
-class Collection(_Resource, DAVCollection):  # type: ignore[misc] # WsgiDAV has no types
+class Collection(Resource, DAVCollection):  # type: ignore[misc] # WsgiDAV has no types
     """A directory."""
 
     def __init__(
@@ -322,7 +136,7 @@ class Collection(_Resource, DAVCollection):  # type: ignore[misc] # WsgiDAV has 
             self.storage.mkdir(self._who, f"{self.path.rstrip('/')}/{name}", self._origin)
 
 
-class File(_Resource, DAVNonCollection):  # type: ignore[misc] # WsgiDAV has no types
+class File(Resource, DAVNonCollection):  # type: ignore[misc] # WsgiDAV has no types
     """A file."""
 
     def __init__(

@@ -21,7 +21,8 @@ from schemas.errors import Refused, Unavailable
 from storage_sim.authentication import TooManyAttempts
 from storage_sim.billing import Origin
 from storage_sim.doors.chunked import ChunkedBody
-from storage_sim.doors.dav_resources import ORIGIN, PRINCIPAL, StorageProvider
+from storage_sim.doors.dav_resource import ORIGIN, PRINCIPAL
+from storage_sim.doors.dav_resources import StorageProvider
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -8,49 +8,25 @@ death of the process, leaves no content: UPLOAD with its status, and DELETE wher
 from __future__ import annotations
 
 import errno
-import time
-from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Any
 
 from pipeline.authz import scope
 from schemas import vocabulary
 from storage_sim import inodes, walk
 from storage_sim.billing import INTERNAL, Caller, Origin
-from storage_sim.checksums import Checksums
 from storage_sim.core import caller_from, caller_text
 from storage_sim.errors import OperationFailed, forbidden, not_found
+from storage_sim.transfers import APPEND, NEW, OVERWRITE, SIZE, Begun, Upload
 from storage_sim.tree import Tree
 
 if TYPE_CHECKING:
     import sqlite3
-    from types import TracebackType
 
     from pipeline.authz.principal import Principal
     from storage_sim.inodes import Inode
 
-NEW: Final = "new"
-OVERWRITE: Final = "overwrite"
-APPEND: Final = "append"
-SIZE: Final = "size"
-_CHUNK_BYTES: Final = 1 << 20
 
-
-class Begun(NamedTuple):
-    """An upload that has begun, as the database knows it until it ends.
-
-    Attributes:
-        content: the name of the content that is written.
-        inode_id: the file.
-        attribute: what its record will say: new, overwrite, append or size.
-        caller: who writes.
-    """
-
-    content: str
-    inode_id: bytes
-    attribute: str
-    caller: Caller
-
-
-class Uploads(Tree):
+class Writing(Tree):
     """The operations that write bytes. They raise `OperationFailed` as the kernel would."""
 
     def upload(
@@ -202,121 +178,3 @@ class Uploads(Tree):
                 self._remove(db, vocabulary.Kind.DELETE, place, begun.caller)
 
         self.database.write(work)
-
-
-class Upload:
-    """An upload that runs. As a context manager it ends well, or fails with the block.
-
-    Attributes:
-        begun: what the database knows of it.
-        inode: the file; after `commit` as it is then.
-        received_bytes: what came from the client so far.
-        size: the content's size so far, in bytes.
-        checksums: of all of it so far.
-    """
-
-    def __init__(
-        self,
-        storage: Uploads,
-        begun: Begun,
-        inode: Inode,
-        file: IO[bytes],
-        *,
-        max_bytes: int | None,
-    ) -> None:
-        self.begun = begun
-        self.inode = inode
-        self.received_bytes = 0
-        self.size = 0
-        self.checksums = Checksums()
-        self._storage = storage
-        self._file = file
-        self._max_bytes = max_bytes
-        self._began_s = time.monotonic()
-        self._over = False
-
-    def elapsed_ms(self) -> int:
-        """Return how long it has been running, in milliseconds."""
-        return round((time.monotonic() - self._began_s) * 1000)
-
-    def write(self, chunk: bytes) -> None:
-        """Take the next bytes.
-
-        Raises:
-            OperationFailed: EFBIG, the file would be larger than allowed; ENOSPC, the disk is
-                full.
-        """
-        self._append(chunk)
-        self.received_bytes += len(chunk)
-
-    def preload(self, size: int) -> None:
-        """Begin with the first `size` bytes of the old content, filled up with zeros."""
-        try:
-            if self.inode.content:
-                with self._storage.contents.open(self.inode.content) as old:
-                    while chunk := old.read(min(_CHUNK_BYTES, size - self.size)):
-                        self._append(chunk)
-            while self.size < size:
-                self._append(bytes(min(_CHUNK_BYTES, size - self.size)))
-        except BaseException as error:
-            self._abort_for(error)
-            raise
-
-    def _append(self, chunk: bytes) -> None:
-        if self._max_bytes is not None and self.size + len(chunk) > self._max_bytes:
-            raise OperationFailed(errno.EFBIG, f"a file has at most {self._max_bytes} bytes")
-        try:
-            self._file.write(chunk)
-        except OSError as error:
-            raise OperationFailed(error.errno or errno.EIO) from error
-        self.checksums.update(chunk)
-        self.size += len(chunk)
-
-    def commit(self) -> Inode:
-        """End it well: from now on the file has this content; return the file.
-
-        Raises:
-            OperationFailed: ENOENT, the file was removed meanwhile.
-        """
-        try:
-            self._seal()
-            self.inode = self._storage.database.write(
-                lambda db: self._storage._finish(db, self)  # noqa: SLF001 - two halves of one thing
-            )
-        except BaseException as error:
-            self._abort_for(error)
-            raise
-        self._over = True
-        return self.inode
-
-    def _seal(self) -> None:
-        try:
-            self._storage.contents.seal(self.begun.content, self._file)
-        except OSError as error:
-            raise OperationFailed(error.errno or errno.EIO) from error
-
-    def abort(self, code: int, message: str) -> None:
-        """End it without content; `code` is an error number and `message` says why."""
-        if self._over:
-            return
-        self._over = True
-        self._file.close()
-        self._storage._fail(self.begun, code, message, self.received_bytes)  # noqa: SLF001
-
-    def _abort_for(self, error: BaseException) -> None:
-        code = error.code if isinstance(error, OperationFailed) else errno.EIO
-        self.abort(code, str(error) or type(error).__name__)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if error is None:
-            self.commit()
-        else:
-            self._abort_for(error)
