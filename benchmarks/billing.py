@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import time
 from typing import TYPE_CHECKING, Any
 
 from schemas import codec
@@ -21,7 +22,8 @@ _MIX = (
     + [Kind.READ] * 4
     + [Kind.DELETE, Kind.RENAME, Kind.SETATTR, Kind.UPLOAD]
 )
-_START_US = 1_750_000_000_000_000
+# Kafka lets go of records by their timestamps, so these are of now.
+_START_US = int(time.time()) * 1_000_000
 
 
 def file_id(text: str) -> bytes:

@@ -4,32 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-import faust
 from mode import get_logger
 
 from pipeline.agents.derive import Deriver, make_deriving_agent
+from pipeline.agents.replay import ReplayWriter, make_consumer
 from pipeline.dead_letter import DeadLetters
 from pipeline.event_types import registry
+from pipeline.faust_app import FETCH_BYTES, create_faust_app, group_id
+from pipeline.health import HealthServer, Movement, kafka_trouble
 from pipeline.metrics import Metrics
-from pipeline.transport.consumer import BatchApp
+from pipeline.replay.redis_log import RedisReplayLog
+from pipeline.replay.redis_script import connect
 from pipeline.transport.producer import BatchProducer
-from schemas import topics
-from schemas.errors import SettingsError
+from schemas import kafka_topics, topics
+from schemas.errors import SettingsError, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pipeline.event_types.base import EventType
     from pipeline.settings import PipelineSettings
+    from pipeline.transport.consumer import BatchApp, BatchConsumer
+    from schemas.topics import Topic
 
 logger = get_logger(__name__)
 
-GROUP: Final = "storage-events"
-_FETCH_BYTES = 1024 * 1024
-_YEAR_S = 365 * 24 * 60 * 60.0
-_QUEUE_CHUNKS = 4096
+_TRY_AGAIN_S = 1.0
 
 
 def chosen_event_types(names: Sequence[str]) -> list[EventType]:
@@ -47,52 +49,9 @@ def chosen_event_types(names: Sequence[str]) -> list[EventType]:
     return [kind for name, kind in known.items() if not names or name in names]
 
 
-def group_id(settings: PipelineSettings) -> str:
-    """Return the deriving consumer group: one for each choice of event types.
-
-    Workers that derive different event types must each see all of billing.
-    """
-    chosen = "-".join(sorted(settings.event_types))
-    return f"{settings.topic_prefix}{GROUP}" + (f"-{chosen}" if chosen else "")
-
-
-def create_faust_app(settings: PipelineSettings) -> BatchApp:
-    """Make the Faust app with every setting that matters said, none left to a default."""
-    session_s = settings.session_timeout_s
-    return BatchApp(
-        group_id(settings),
-        broker=";".join(f"kafka://{one.strip()}" for one in settings.bootstrap.split(",")),
-        max_in_flight_bytes=settings.max_in_flight_bytes,
-        max_settle_s=settings.settle_s,
-        autodiscover=False,  # agents are made below, not found by importing everything
-        processing_guarantee=faust.types.enums.ProcessingGuarantee.AT_LEAST_ONCE,  # positions
-        # name events for ever, so repeats are dropped; Faust's exactly_once is not reliable
-        web_enabled=False,  # it would listen on all addresses and by-pass the permission model
-        topic_disable_leader=True,  # no leader election topic: nothing here needs a leader
-        topic_allow_declare=False,  # topics are made by schemas.kafka_topics, with our retention
-        topic_partitions=settings.partitions,
-        table_standby_replicas=0,  # no tables: the replay log is in Redis
-        store="memory://",  # the same
-        reply_create_topic=False,  # agents are never asked
-        consumer_auto_offset_reset="earliest",  # a new group begins with all there is
-        consumer_group_instance_id=settings.instance_id or None,  # static membership
-        consumer_max_fetch_size=_FETCH_BYTES,
-        broker_max_poll_records=settings.batch_records,  # bounds a chunk's work, so latency
-        broker_session_timeout=session_s,  # a killed worker's partitions rest this long
-        broker_heartbeat_interval=session_s / 3,
-        broker_request_timeout=max(30.0, session_s + 1),  # Faust wants it above the session's
-        broker_rebalance_timeout=max(10.0, 2 * settings.settle_s),
-        broker_max_poll_interval=_YEAR_S,  # a slow output is no reason to lose partitions
-        broker_commit_every=2**31,  # by time only; counting messages would count chunks
-        broker_commit_interval=settings.commit_interval_s,
-        stream_wait_empty=True,  # a rebalance or stop waits (max_settle_s) for what was begun
-        stream_buffer_maxsize=_QUEUE_CHUNKS,  # never the limit: bytes in flight are
-        stream_recovery_delay=0.0,  # nothing to recover
-        stream_processing_timeout=_YEAR_S,  # health tells when nothing moves, with the reason
-        broker_commit_livelock_soft_timeout=_YEAR_S,  # the same
-        worker_redirect_stdouts=False,  # standard output is the caller's
-        producer_threaded=False,  # Faust's own producer is started, but never sends
-    )
+def needed_topics(event_types: Sequence[EventType]) -> list[Topic]:
+    """Return the topics that a worker reads and writes."""
+    return [topics.BILLING, topics.DEAD_LETTER, *(kind.topic for kind in event_types)]
 
 
 def clock_us() -> int:
@@ -100,8 +59,8 @@ def clock_us() -> int:
     return time.time_ns() // 1000
 
 
-class Pipeline:
-    """A worker's deriving part: the Faust app and what its agent uses.
+class Deriving:
+    """The deriving part of a worker: the Faust app and what its agent uses.
 
     Args:
         settings: the worker's settings.
@@ -125,37 +84,203 @@ class Pipeline:
             metrics=metrics,
             on_bug=self._on_bug,
         )
-        self.billing = prefix + topics.BILLING.name
-        self.agent = make_deriving_agent(self.app, topic=self.billing, deriver=self._deriver)
+        make_deriving_agent(self.app, topic=prefix + topics.BILLING.name, deriver=self._deriver)
         self._crashes: set[asyncio.Task[Any]] = set()
         metrics.gauge("in_flight_bytes", self._in_flight)
-        metrics.gauge("lag_records", self._lag)
 
     def _on_bug(self, error: BaseException) -> None:
         self._crashes.add(asyncio.get_running_loop().create_task(self.app.crash(error)))
 
     def _in_flight(self) -> dict[str, float]:
-        consumer = self.app._consumer  # noqa: SLF001 - the property would make one
+        consumer = self._consumer
         return {"": float(consumer.in_flight_bytes if consumer else 0)}
 
-    def _lag(self) -> dict[str, float]:
-        return {
-            f'{{topic="{topic}",partition="{partition}"}}': float(end - done)
-            for (topic, partition), (end, done) in self.progress().items()
-        }
+    @property
+    def _consumer(self) -> BatchConsumer | None:
+        consumer: BatchConsumer | None = self.app._consumer  # noqa: SLF001 - `.consumer` makes one
+        return consumer
 
-    def progress(self) -> dict[tuple[str, int], tuple[int, int]]:
-        """Return, for each assigned partition, its end offset and the committed one."""
-        consumer = self.app._consumer  # noqa: SLF001 - the property would make one
-        return {} if consumer is None else consumer.progress()
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Derive until `stopping` is set; then finish and commit what was begun.
 
-    async def stop(self) -> None:
-        """Stop reading, let what was begun finish, commit, and give back the connections."""
+        Raises:
+            BaseException: the Faust app crashed, for that reason.
+        """
+        await self.app.start()
+        crashed = asyncio.create_task(self.app._crashed.wait())  # noqa: SLF001 - no public event
+        stopped = asyncio.create_task(stopping.wait())
+        await asyncio.wait({crashed, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (crashed, stopped):
+            task.cancel()
         await self.app.stop()
         await self._deriver.stop()
         await self._producer.stop()
+        if self.app.crash_reason is not None:
+            raise self.app.crash_reason
+
+    def progress(self) -> dict[tuple[str, int], tuple[int, int]]:
+        """Return, for each assigned partition, its end offset and the committed one."""
+        consumer = self._consumer
+        return {} if consumer is None else consumer.progress()
+
+    async def troubles(self) -> list[str]:
+        """Say what keeps it from being ready."""
+        consumer = self._consumer
+        if consumer is None or not consumer.flow_active or self.app.rebalancing:
+            return ["partitions are being divided among the workers"]
+        return []
 
 
-def create_app(settings: PipelineSettings) -> Any:
+class Replaying:
+    """The replay part of a worker.
+
+    Args:
+        settings: the worker's settings.
+        metrics: where to count.
+    """
+
+    def __init__(self, settings: PipelineSettings, metrics: Metrics) -> None:
+        self._redis = connect(settings.redis, timeout_s=settings.redis_timeout_s)
+        prefix = settings.topic_prefix
+        instance = settings.instance_id
+        self._writer = ReplayWriter(
+            consumer=make_consumer(
+                bootstrap=settings.bootstrap,
+                group=f"{group_id(settings)}-replay",
+                instance_id=f"{instance}-replay" if instance else "",
+                session_timeout_s=settings.session_timeout_s,
+                fetch_bytes=FETCH_BYTES,
+            ),
+            logs={
+                prefix + kind.topic.name: RedisReplayLog(
+                    self._redis,
+                    prefix=settings.redis_prefix,
+                    event_type=kind.name,
+                    max_age_s=settings.replay_max_age_s,
+                    max_bytes=settings.replay_max_bytes,
+                )
+                for kind in chosen_event_types(settings.event_types)
+            },
+            batch_records=settings.batch_records,
+            metrics=metrics,
+        )
+        self.progress = self._writer.progress
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Write until `stopping` is set."""
+        writing = asyncio.create_task(self._writer.run())
+        stopped = asyncio.create_task(stopping.wait())
+        await asyncio.wait({writing, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        self._writer.stop()
+        await writing
+        await self._redis.aclose()
+
+    async def troubles(self) -> list[str]:
+        """Say what keeps it from being ready."""
+        return [f"replay: {self._writer.trouble}"] if self._writer.trouble else []
+
+
+class Worker:
+    """One worker process: its parts, its topics, its health.
+
+    Args:
+        settings: the worker's settings.
+    """
+
+    def __init__(self, settings: PipelineSettings) -> None:
+        self._settings = settings
+        self._metrics = Metrics()
+        self._stopping = asyncio.Event()
+        self._parts: list[Deriving | Replaying] = []
+        if "derive" in settings.parts:
+            self._parts.append(Deriving(settings, self._metrics))
+        if "replay" in settings.parts:
+            self._parts.append(Replaying(settings, self._metrics))
+        self._movement = Movement(settings.stall_s)
+        self._stalls: list[str] = []
+        self._waiting_for = "starting"
+        self._health = HealthServer(
+            host=settings.host,
+            port=settings.health_port,
+            troubles=self.troubles,
+            metrics=self._metrics.text,
+        )
+        self._metrics.gauge("lag_records", self._lag)
+
+    async def run(self) -> None:
+        """Work until `stop`; waits for Kafka if it is away at the start.
+
+        Raises:
+            Exception: a bug, or a setting that cannot be; the process should end.
+        """
+        await self._health.start()
+        watching = asyncio.create_task(self._watch())
+        try:
+            await self._make_topics()
+            if not self._stopping.is_set():
+                async with asyncio.TaskGroup() as group:
+                    for part in self._parts:
+                        group.create_task(self._run_part(part))
+        finally:
+            watching.cancel()
+            await self._health.stop()
+
+    async def _run_part(self, part: Deriving | Replaying) -> None:
+        """Run a part; when it ends, however, the others end too."""
+        try:
+            await part.run(self._stopping)
+        finally:
+            self._stopping.set()
+
+    def stop(self) -> None:
+        """Ask the worker to end."""
+        self._stopping.set()
+
+    async def _make_topics(self) -> None:
+        settings = self._settings
+        wanted = needed_topics(chosen_event_types(settings.event_types))
+        while not self._stopping.is_set():
+            try:
+                await kafka_topics.ensure_topics(
+                    settings.bootstrap,
+                    wanted,
+                    partitions=settings.partitions,
+                    prefix=settings.topic_prefix,
+                )
+            except Unavailable as error:
+                self._waiting_for = str(error)
+                logger.warning("Waiting for Kafka: %s", error)
+                await asyncio.sleep(_TRY_AGAIN_S)
+            else:
+                self._waiting_for = ""
+                return
+
+    async def _watch(self) -> None:
+        while True:
+            self._stalls = self._movement.stalls(self._progress())
+            await asyncio.sleep(_TRY_AGAIN_S)
+
+    def _progress(self) -> dict[tuple[str, int], tuple[int, int]]:
+        return {tp: ends for part in self._parts for tp, ends in part.progress().items()}
+
+    def _lag(self) -> dict[str, float]:
+        return {
+            f'{{topic="{topic}",partition="{partition}"}}': float(max(0, end - done))
+            for (topic, partition), (end, done) in self._progress().items()
+        }
+
+    async def troubles(self) -> list[str]:
+        """Say what is missing, in sentences; nothing: ready."""
+        if self._waiting_for:
+            return [self._waiting_for]
+        away = await kafka_trouble(self._settings.bootstrap)
+        found = [away] if away else []
+        for part in self._parts:
+            found += await part.troubles()
+        return found + self._stalls
+
+
+def create_app(settings: PipelineSettings) -> BatchApp:
     """Make the Faust app of a deriving worker: what the Faust command line runs."""
-    return Pipeline(settings, Metrics()).app
+    return Deriving(settings, Metrics()).app

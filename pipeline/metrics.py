@@ -16,6 +16,7 @@ _HELP = {
     "dead_letters_total": "Records set aside.",
     "events_total": "Derived messages.",
     "replayed_total": "Derived messages written to the replay log.",
+    "unreadable_total": "Derived messages that the replay agent could not read.",
     "lag_records": "Records behind the end of a partition.",
     "in_flight_bytes": "Bytes read and not yet written.",
 }

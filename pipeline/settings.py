@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from schemas import settings
+from schemas.errors import SettingsError
 from schemas.settings import setting
 from schemas.topics import DEFAULT_PARTITIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 KIBIBYTES: Final = 1024
 MEBIBYTES: Final = 1024 * KIBIBYTES
 GIBIBYTES: Final = 1024 * MEBIBYTES
 HOURS: Final = 60 * 60
+
+PARTS: Final = ("derive", "replay")
+_OWN: Final = ("STORAGE_EVENTS_WORKER_", "STORAGE_EVENTS_REPLAY_")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +52,7 @@ class PipelineSettings:
 
     parts: tuple[str, ...] = setting(
         "STORAGE_EVENTS_WORKER_PARTS",
-        ("derive", "replay"),
+        PARTS,
         "What this worker does: derive (billing to derived topics), replay (these to Redis).",
     )
     event_types: tuple[str, ...] = setting(
@@ -85,6 +94,13 @@ class PipelineSettings:
         "How long a rebalance or a stop waits for what was begun, in seconds.",
     )
 
+    stall_s: float = setting(
+        "STORAGE_EVENTS_WORKER_STALL_S",
+        15.0,
+        "How long a partition with work may stand still before the worker is not ready, seconds.",
+    )
+    log_level: str = setting("STORAGE_EVENTS_LOG_LEVEL", "INFO", "DEBUG, INFO, WARNING or ERROR.")
+
     replay_max_age_s: int = setting(
         "STORAGE_EVENTS_REPLAY_MAX_AGE_S", 24 * HOURS, "How long events can be replayed, seconds."
     )
@@ -97,9 +113,32 @@ class PipelineSettings:
     @property
     def bootstrap(self) -> str:
         """Where Kafka is."""
-        return self.kafka_bootstrap or f"127.0.0.1:{self.kafka_port}"
+        return self.kafka_bootstrap or f"{self._near}:{self.kafka_port}"
 
     @property
     def redis(self) -> str:
         """Where Redis is, as a URL."""
-        return self.redis_url or f"redis://127.0.0.1:{self.redis_port}/0"
+        return self.redis_url or f"redis://{self._near}:{self.redis_port}/0"
+
+    @property
+    def _near(self) -> str:
+        return "127.0.0.1" if self.host in {"0.0.0.0", "::", ""} else self.host  # noqa: S104 - compared
+
+
+def from_env(environ: Mapping[str, str]) -> PipelineSettings:
+    """Read the settings.
+
+    Raises:
+        SettingsError: an unknown variable of the worker's, or a value that cannot be used.
+    """
+    declared = {variable for variable, *_ in settings.describe(PipelineSettings)}
+    for variable in environ:
+        if variable.startswith(_OWN) and variable not in declared:
+            near = difflib.get_close_matches(variable, declared, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise SettingsError(f"{variable}: no such setting{hint}")
+    read = settings.from_env(PipelineSettings, environ)
+    unknown = set(read.parts) - set(PARTS)
+    if unknown or not read.parts:
+        raise SettingsError(f"STORAGE_EVENTS_WORKER_PARTS: must be of {', '.join(PARTS)}")
+    return read

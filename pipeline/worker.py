@@ -6,7 +6,6 @@
 import os
 
 from pipeline.app import create_app
-from pipeline.settings import PipelineSettings
-from schemas.settings import from_env
+from pipeline.settings import from_env
 
-app = create_app(from_env(PipelineSettings, os.environ))  # noqa: TID251 - starts a process
+app = create_app(from_env(os.environ))  # noqa: TID251 - starts a process

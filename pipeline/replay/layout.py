@@ -61,12 +61,14 @@ class ShardPlan:
 
     Attributes:
         base: the mark it goes on from.
+        first: the first number written.
         mark: the mark afterwards.
         pushes: blobs for directories, others and buckets.
         touched: for the indices.
     """
 
     base: int
+    first: int
     mark: int
     pushes: list[Push] = field(default_factory=list)
     touched: list[Touched] = field(default_factory=list)
@@ -106,12 +108,14 @@ class _Shard:
 
     def __init__(self, base: int) -> None:
         self.base = self.mark = base
+        self.first = 0
         self.messages: dict[bytes, list[tuple[int, bytes]]] = {}
         self.refs: dict[bytes, list[bytes]] = {}
         self.touched: dict[tuple[bytes, bytes], int] = {}
 
     def add(self, entry: Entry) -> None:
         self.mark = number = entry.number
+        self.first = self.first or number
         if not entry.watched:
             return
         watched = split_ids(entry.watched)
@@ -131,7 +135,7 @@ class _Shard:
                 self.touched[ancestor, place] = number
 
     def plan(self) -> ShardPlan:
-        plan = ShardPlan(self.base, self.mark)
+        plan = ShardPlan(self.base, self.first, self.mark)
         for place, messages in self.messages.items():
             plan.pushes += [Push(place, blob) for blob in _blobs(messages)]
         for place, refs in self.refs.items():

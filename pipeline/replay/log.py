@@ -48,8 +48,8 @@ class Batch:
         next_offset: the offset after the last one.
         entries: the messages in the order of the partition; repeats are allowed, they are dropped.
         time_ms: the newest record's timestamp.
-        follows: the offset that the log is known to have, -1 for none; None: not known. A log
-            that has less by now (its store lost its tail) refuses the batch, so no gap is made.
+        follows: the offset that the log is known to have; None: not known. A log that has less by
+            now (its store lost its tail) refuses the batch, so no gap is made.
     """
 
     partition: int
@@ -89,8 +89,15 @@ class ReplayLog(Protocol):
                 may be.
         """
 
-    async def restart(self, partition: int, offset: int) -> None:
-        """Forget a partition's offset and go on from another: its topic was made anew."""
+    async def restart(self, partition: int, offset: int, *, lossy: bool) -> None:
+        """Say where a partition begins: it is new here, or its topic was cut off or made anew.
+
+        Args:
+            partition: the partition.
+            offset: where the first batch will go on.
+            lossy: messages before it may be missing; the floor of each shard of this partition
+                moves up to before its next message.
+        """
 
     async def state(self, shards: Sequence[str] | None = None) -> State:
         """Return how far the log has come (of all shards, or of these)."""

@@ -29,6 +29,7 @@ class MemoryReplayLog:
         self._marks: dict[str, int] = {}
         self._floors: dict[str, int] = {}
         self._offsets: dict[int, int] = {}
+        self._seen_after_loss: dict[int, set[str]] = {}
         self._appended = asyncio.Condition()
 
     async def append(self, batches: Sequence[Batch]) -> None:
@@ -39,24 +40,29 @@ class MemoryReplayLog:
                 raise Rewound(f"partition {batch.partition}: nothing before {batch.next_offset}")
             if stored >= batch.next_offset:
                 continue
+            seen = self._seen_after_loss.get(batch.partition)
             for entry in batch.entries:
-                self._keep(entry)
+                if entry.number > self._marks.get(entry.shard, 0):
+                    if seen is not None and entry.shard not in seen:
+                        seen.add(entry.shard)
+                        self._floors[entry.shard] = entry.number - 1
+                    self._keep(entry)
             self._offsets[batch.partition] = batch.next_offset
         async with self._appended:
             self._appended.notify_all()
 
     def _keep(self, entry: Entry) -> None:
-        if entry.number <= self._marks.get(entry.shard, 0):
-            return
         self._marks[entry.shard] = entry.number
         entries = self._entries.setdefault(entry.shard, [])
         entries.append(entry)
         if len(entries) > self._max_entries:
             self._floors[entry.shard] = entries.pop(0).number
 
-    async def restart(self, partition: int, offset: int) -> None:
-        """Go on from another offset of a partition; see the port."""
+    async def restart(self, partition: int, offset: int, *, lossy: bool) -> None:
+        """Say where a partition begins; see the port."""
         self._offsets[partition] = offset
+        if lossy:
+            self._seen_after_loss[partition] = set()
 
     async def state(self, shards: Sequence[str] | None = None) -> State:
         """Return how far the log has come; see the port."""

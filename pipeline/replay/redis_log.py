@@ -123,7 +123,7 @@ class RedisReplayLog:
         for shard, plan in plans.items():
             name = shard.encode() + b"\0"
             touched = [t for t in plan.touched if self._is_due(shard, t)]
-            shards += (shard, plan.base, plan.mark, len(plan.pushes), len(touched))
+            shards += (shard, plan.base, plan.first, plan.mark, len(plan.pushes), len(touched))
             for place, blob in plan.pushes:
                 shards += (place, blob)
                 registered.add(place[:1] + b":" + name + place[1:])
@@ -182,10 +182,15 @@ class RedisReplayLog:
     def _key(self, name: str) -> bytes:
         return self._prefix + name.encode()
 
-    async def restart(self, partition: int, offset: int) -> None:
-        """Go on from another offset of a partition; see the port."""
+    async def restart(self, partition: int, offset: int, *, lossy: bool) -> None:
+        """Say where a partition begins; see the port."""
         with unavailable_if_away():
-            await self._redis.hset(self._key("offsets"), str(partition), str(offset))
+            pipeline = self._redis.pipeline(transaction=True)
+            pipeline.hset(self._key("offsets"), str(partition), str(offset))
+            if lossy:
+                pipeline.hset(self._key("losses"), str(partition), str(offset))
+                pipeline.delete(self._key(f"l:{partition}"))
+            await pipeline.execute()
 
     async def state(self, shards: Sequence[str] | None = None) -> State:
         """Return how far the log has come; see the port."""

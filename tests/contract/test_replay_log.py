@@ -203,7 +203,8 @@ async def test_a_batch_without_entries_moves_the_offset(log: ReplayLog) -> None:
 async def test_a_batch_that_follows_more_than_the_log_has_is_refused(log: ReplayLog) -> None:
     with pytest.raises(Rewound):
         await log.append([batch(entry(5), offset=6, follows=5)])
-    await log.append([batch(entry(1), offset=1, follows=-1)])
+    await log.restart(0, 0, lossy=False)
+    await log.append([batch(entry(1), offset=1, follows=0)])
     await log.append([batch(entry(2), offset=2, follows=1)])
     with pytest.raises(Rewound):
         await log.append([batch(entry(9), offset=10, follows=9)])
@@ -212,9 +213,22 @@ async def test_a_batch_that_follows_more_than_the_log_has_is_refused(log: Replay
 
 async def test_a_topic_made_anew_can_be_started_again(log: ReplayLog) -> None:
     await log.append([batch(entry(1), offset=100)])
-    await log.restart(0, 0)
+    await log.restart(0, 0, lossy=False)
     await log.append([batch(entry(2), offset=1, follows=0)])
     assert await numbers(log, [EXP]) == [1, 2]
+
+
+async def test_after_a_loss_the_floor_of_each_shard_is_before_its_next_message(
+    log: ReplayLog,
+) -> None:
+    await log.append([batch(entry(3), offset=3)])
+    await log.append([batch(entry(1, shard="elsewhere"), offset=1, partition=1)])
+    await log.restart(0, 100, lossy=True)
+    assert (await log.state()).floors == {}
+    await log.append([batch(entry(50), entry(51), offset=102, follows=100)])
+    await log.append([batch(entry(52), entry(7, shard="second"), offset=104, follows=102)])
+    await log.append([batch(entry(2, shard="elsewhere"), offset=2, partition=1)])
+    assert (await log.state()).floors == {"sim": 49, "second": 6}
 
 
 async def test_waiting_ends_when_the_mark_is_reached(log: ReplayLog) -> None:
@@ -356,12 +370,13 @@ async def test_a_redis_that_was_emptied_refuses_to_go_on(
     redis_url: str, redis_prefix: str
 ) -> None:
     async with redis_log(redis_url, redis_prefix) as log:
-        await log.append([batch(entry(1), offset=1, follows=-1)])
+        await log.append([batch(entry(1), offset=1)])
         redis = connect(redis_url, timeout_s=5)
         await redis.delete(*[key async for key in redis.scan_iter(f"{redis_prefix}*")])
         await redis.aclose()
         with pytest.raises(Rewound):
             await log.append([batch(entry(2), offset=2, follows=1)])
         assert (await log.state()).offsets == {}
-        await log.append([batch(entry(1), entry(2), offset=2, follows=-1)])
+        await log.restart(0, 0, lossy=False)
+        await log.append([batch(entry(1), entry(2), offset=2, follows=0)])
         assert await numbers(log, [EXP]) == [1, 2]

@@ -4,7 +4,7 @@
 -- ARGV     partition, first offset ('' if unknown), next offset, segment, max bytes,
 --          max age ms, seconds a key lives untouched, bytes added,
 --          count of shards, then for each shard:
---            shard, mark it goes on from, new mark, count of pushes, count of index entries,
+--            shard, mark it goes on from, first number, new mark, count of pushes, count of index entries,
 --            pushes (location, blob), index entries (ancestor, location, score)
 --          count of keys, keys new in this segment
 -- Returns  {status, segment}: ok; old (the log has this batch); rewound (the log has lost what
@@ -45,16 +45,18 @@ if partition ~= '' then
   for _ = 1, shards do
     local shard, base = arg(), arg()
     if (call('HGET', P .. 'marks', shard) or '0') ~= base then return {'marks', current} end
-    arg()
+    at = at + 2
     local pushes, indexed = tonumber(arg()), tonumber(arg())
     at = at + 2 * pushes + 3 * indexed
   end
 
   at = head
+  local lossy = call('HEXISTS', P .. 'losses', partition) == 1
   for _ = 1, shards do
     local shard = arg()
-    arg()
-    local mark, pushes, indexed = arg(), tonumber(arg()), tonumber(arg())
+    at = at + 1
+    local first_number, mark = tonumber(arg()), arg()
+    local pushes, indexed = tonumber(arg()), tonumber(arg())
     for _ = 1, pushes do
       local place, blob = arg(), arg()
       call('RPUSH', P .. place:sub(1, 1) .. ':' .. shard .. '\0' .. place:sub(2), blob)
@@ -62,6 +64,9 @@ if partition ~= '' then
     for _ = 1, indexed do
       local ancestor, place, score = arg(), arg(), arg()
       call('ZADD', P .. 'i:' .. shard .. '\0' .. ancestor, score, place)
+    end
+    if lossy and call('SADD', P .. 'l:' .. partition, shard) == 1 then
+      call('HSET', P .. 'floors', shard, first_number - 1)
     end
     call('HSET', P .. 'marks', shard, mark)
     call('HSET', P .. 'm:' .. segment, shard, mark)

@@ -1,0 +1,123 @@
+"""`python -m pipeline worker|topics|event-types|replay-tail`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+import uvloop
+
+from pipeline import settings
+from pipeline.app import Worker, chosen_event_types, needed_topics
+from pipeline.event_types import registry
+from pipeline.replay.redis_log import RedisReplayLog
+from pipeline.replay.redis_script import connect
+from schemas import kafka_topics
+from schemas.errors import SettingsError, Unavailable
+from schemas.settings import help_text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pipeline.settings import PipelineSettings
+
+_LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
+_QUIET = ("faust", "mode", "aiokafka", "pipeline.transport")
+
+
+async def work(chosen: PipelineSettings) -> None:
+    """Run a worker until SIGTERM or SIGINT."""
+    worker = Worker(chosen)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, worker.stop)
+    await worker.run()
+
+
+async def make_topics(chosen: PipelineSettings) -> None:
+    """Create the topics that are missing, and list all that the pipeline uses."""
+    wanted = needed_topics(chosen_event_types(chosen.event_types))
+    await kafka_topics.ensure_topics(
+        chosen.bootstrap, wanted, partitions=chosen.partitions, prefix=chosen.topic_prefix
+    )
+    for topic in wanted:
+        kept_h = topic.retention_ms // 3_600_000
+        print(f"{chosen.topic_prefix}{topic.name}\t{chosen.partitions} partitions\t{kept_h} h")
+
+
+async def list_event_types(_chosen: PipelineSettings) -> None:
+    """List what is derived."""
+    for name, kind in registry.all().items():
+        print(f"{name}\t{kind.topic.name}\t{kind.description}")
+
+
+async def tail(chosen: PipelineSettings) -> None:
+    """Show how far each replay log has come, as JSON lines."""
+    redis = connect(chosen.redis, timeout_s=chosen.redis_timeout_s)
+    try:
+        for kind in chosen_event_types(chosen.event_types):
+            log = RedisReplayLog(
+                redis,
+                prefix=chosen.redis_prefix,
+                event_type=kind.name,
+                max_age_s=chosen.replay_max_age_s,
+                max_bytes=chosen.replay_max_bytes,
+            )
+            state = await log.state()
+            print(
+                json.dumps(
+                    {
+                        "event_type": kind.name,
+                        "marks": dict(state.marks),
+                        "floors": dict(state.floors),
+                        "offsets": dict(state.offsets),
+                    }
+                )
+            )
+    finally:
+        await redis.aclose()
+
+
+_COMMANDS = {
+    "worker": (work, "derive and keep until SIGTERM"),
+    "topics": (make_topics, "create missing topics and list them"),
+    "event-types": (list_event_types, "list the event types that are derived"),
+    "replay-tail": (tail, "show how far the replay logs have come"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Read the command line; return the exit status."""
+    commands = "\n".join(f"  {name:12} {meaning}" for name, (_, meaning) in _COMMANDS.items())
+    parser = argparse.ArgumentParser(
+        prog="python -m pipeline",
+        description="The derivation: billing to event types, on Kafka and in the replay log.\n\n"
+        + commands,
+        epilog="Settings, from the environment:\n\n" + help_text(settings.PipelineSettings),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("command", choices=_COMMANDS)
+    command, _ = _COMMANDS[parser.parse_args(arguments).command]
+    try:
+        chosen = settings.from_env(os.environ)
+        logging.basicConfig(level=chosen.log_level, format=_LOG_FORMAT)
+        if chosen.log_level != "DEBUG":
+            for name in _QUIET:
+                logging.getLogger(name).setLevel(logging.WARNING)
+        # Faust makes loops of its own for its threads: by the policy, not by the runner's factory.
+        asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+        asyncio.run(command(chosen))
+    except (SettingsError, Unavailable) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
