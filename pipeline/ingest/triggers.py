@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 EVENT_TYPE: Final = "storage-events.ingest"
 SPEC_VERSION: Final = "1.0"
 _PREFIX: Final = "ce_"
+_SPACE: Final = 0x20
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,100}", re.ASCII)
 
 
@@ -83,6 +84,8 @@ def paths(rule: Rule, uploaded: str) -> dict[str, str]:
     Raises:
         BadRecord: one cannot be derived, or would be the uploaded file itself.
     """
+    if any(ord(character) < _SPACE for character in uploaded):
+        raise BadRecord(f"{uploaded!r}: no macaroon can name a path with control characters")
     found: dict[str, str] = {}
     for url in rule.urls:
         path = url.path(uploaded)

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import http.server
+import json
 import threading
 import zlib
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
+from pipeline.authz import macaroons
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+KEY = b"k" * 32
 
 
 class PlainStorage:
@@ -25,6 +30,9 @@ class PlainStorage:
         self.queries: list[str] = []
         self.answer: Callable[[str, str], int] = lambda _method, _path: 0
         self.url = ""
+        self.directories = {"", "/data"}
+        self.macaroons_asked: list[dict[str, Any]] = []
+        self.before = "before:2100-01-01T00:00:00Z"
 
     def address(self, path: str) -> str:
         return f"{self.url}{path}?authz=MACAROON-OF{path.replace('/', '-')}"
@@ -59,6 +67,24 @@ def _handler(storage: PlainStorage) -> type[http.server.BaseHTTPRequestHandler]:
                 self._send(404) if data is None else self._send(200, data, data)
 
         do_HEAD = do_GET  # noqa: N815 - the name that http.server calls
+
+        def do_POST(self) -> None:
+            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            if self._begin():
+                storage.macaroons_asked.append(asked)
+                caveats = ["id:1000;1000;ingest", storage.before, *asked["caveats"]]
+                token = macaroons.mint(KEY, "key-1", "/", caveats)
+                self._send(200, json.dumps({"macaroon": token}).encode())
+
+        def do_MKCOL(self) -> None:
+            if path := self._begin():
+                if path in storage.directories:
+                    self._send(405)
+                elif path.rpartition("/")[0] not in storage.directories:
+                    self._send(409)
+                else:
+                    storage.directories.add(path)
+                    self._send(201)
 
         def do_PUT(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
