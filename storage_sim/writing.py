@@ -112,7 +112,8 @@ class Writing(Tree):
     ) -> tuple[Inode, str]:
         """Make the file if it is missing, and note that it is being written."""
         principal = caller.principal
-        place = self._reach(db, principal, path, "UPLOAD")
+        # as O_EXCL, which refuses also a link that leads nowhere
+        place = self._reach(db, principal, path, "UPLOAD", follow=how != NEW)
         if place.inode is None and how != SIZE:
             kind, how = vocabulary.FileType.REGULAR, NEW
             place = self._add(db, place, kind, caller, mode, content=None)

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
     from pipeline.event_types.base import Watch
 
+BASE = "/t"
+"""Above the tree there is a directory in both worlds, for links that lead up."""
+
 _BITS = {
     **vocabulary.EVENT_FLAGS,
     **{name: getattr(vocabulary, name) for name in ("IN_IGNORED", "IN_ISDIR")},
@@ -34,6 +37,7 @@ class Simulated:
         self.storage = Storage(
             folder, biller=Biller("sim", shard_depth), sync=False, bill_listings=True
         )
+        self.storage.mkdir(SYSTEM, BASE)
         self.watches: dict[bytes, tuple[int, Watch]] = {}
         self._sequence = 0
 
@@ -43,7 +47,7 @@ class Simulated:
     def run(self, operation: op.Operation, watch_number: int | None) -> None:
         """Do it; for AddWatch, as the watch of that number. Raises OperationFailed."""
         storage = self.storage
-        path = f"/{operation.path}" if hasattr(operation, "path") else ""
+        path = f"{BASE}/{operation.path}" if hasattr(operation, "path") else ""
         match operation:
             case op.Make():
                 storage.mkdir(SYSTEM, path)
@@ -61,7 +65,7 @@ class Simulated:
             case op.Unlink():
                 storage.delete(SYSTEM, path)
             case op.Rename(source, target):
-                storage.rename(SYSTEM, f"/{source}", f"/{target}")
+                storage.rename(SYSTEM, f"{BASE}/{source}", f"{BASE}/{target}")
             case op.Link(target):
                 storage.symlink(SYSTEM, target, path)
             case op.Chmod(_, mode):
