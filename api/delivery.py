@@ -97,6 +97,7 @@ class Hub:
         self._streams: dict[str, Session] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._listening = False
+        self._stopping = False
         self._doubted: set[str] = set()
         self._look = asyncio.Event()
 
@@ -113,7 +114,8 @@ class Hub:
         self._tasks = [asyncio.create_task(one) for one in work]
 
     async def stop(self) -> None:
-        """Say SHUTDOWN on every stream, save the cursors, end everything."""
+        """Say SHUTDOWN on every stream, save the cursors, end everything; again does nothing."""
+        self._stopping = True
         streams = list(self._streams.values())
         for stream in streams:
             stream.finish(sse.SHUTDOWN)
@@ -146,6 +148,8 @@ class Hub:
             NoSuchChannel: it is gone.
             Unavailable: the store is away; nothing was changed.
         """
+        if self._stopping:
+            raise Unavailable("this node stops", retry_after_s=1)
         if not self._node.server_key:
             self._node.server_key = await self._store.server_key()
         connection = secrets.token_hex(8)
