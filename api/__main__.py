@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from api import app, settings
-from api.http_protocol import HttpProtocol
+from api.guarded_protocol import guarded
+from api.limits import AtOnce
 from schemas.errors import SettingsError
 from schemas.settings import help_text
 
@@ -55,7 +56,12 @@ def serve(chosen: ApiSettings) -> int:
             host=chosen.host,
             port=chosen.port,
             loop="uvloop",
-            http=HttpProtocol,
+            http=guarded(
+                head_bytes=chosen.head_bytes,
+                head_timeout_s=chosen.head_timeout_s,
+                connections=AtOnce("connections-per-address", chosen.connections_per_address),
+                origin=services.origin,
+            ),
             ws="none",
             lifespan="on",
             proxy_headers=False,

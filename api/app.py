@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import httpx
-from redis.asyncio import Redis
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -26,8 +26,10 @@ from api.redis_channel_store import RedisChannelStore
 from api.services import Services
 from api.sessions import Sessions
 from api.storage_client import StorageClient
+from pipeline.authz.issuers import read_issuers
 from pipeline.event_types import registry
 from pipeline.replay.redis_log import RedisReplayLog
+from pipeline.replay.redis_script import connect
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from pipeline.replay.log import ReplayLog
 
 _LONGEST_WAIT_S = 60.0
+_REDIS_ANSWER_S = 5.0
 _RATE_BURST_S = 2.0
 
 
@@ -84,7 +87,7 @@ def _storage_http(settings: ApiSettings) -> httpx.AsyncClient:
 
 def _logs(settings: ApiSettings) -> dict[str, ReplayLog]:
     """Return each event type's replay log; a reader never trims, so its bounds do not matter."""
-    redis = Redis.from_url(settings.redis)
+    redis = connect(settings.redis, timeout_s=_REDIS_ANSWER_S)
     return {
         name: RedisReplayLog(
             redis, prefix=settings.redis_prefix, event_type=name, max_age_s=0, max_bytes=0
@@ -129,6 +132,7 @@ def build(
         service_key=settings.service_key,
         cache_s=settings.principal_cache_s,
         clock=monotonic,
+        issuers=read_issuers(Path(settings.issuers_file)) if settings.issuers_file else {},
     )
     authenticator = Authenticator(storage, bounds, now=clock)
     past = logs if logs is not None else _logs(settings)

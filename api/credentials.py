@@ -12,14 +12,16 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from api import problems
-from pipeline.authz import caveats, macaroons
+from pipeline.authz import caveats, macaroons, tokens
 from pipeline.authz.principal import UNRESTRICTED, Restrictions
 from schemas.errors import StorageEventsError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from starlette.datastructures import Headers, QueryParams
+
+    from pipeline.authz.tokens import Issuer
 
 MAX_CHARACTERS = 32 * 1024
 
@@ -38,11 +40,12 @@ class Credential:
     user: str = ""
     token: str = field(default="", repr=False)
 
-    def restrictions(self, root: str) -> Restrictions:
+    def restrictions(self, root: str, issuers: Mapping[str, Issuer]) -> Restrictions:
         """Read what the token takes away; the storage has accepted it already.
 
         Args:
-            root: the user's root as the storage tells it, for tokens that do not say.
+            root: the user's root as the storage tells it, for those who come without a token.
+            issuers: of JSON Web Tokens, for the paths that their scopes are below.
 
         Raises:
             Problem: 401 when the token cannot be read.
@@ -52,6 +55,8 @@ class Credential:
         try:
             if macaroons.looks_like_macaroon(self.token):
                 return caveats.combine(macaroons.caveats_of(self.token)).restrictions
+            if tokens.looks_like_token(self.token):
+                return tokens.accepted_restrictions(self.token, issuers)
         except StorageEventsError as error:
             raise problems.unauthenticated(f"token: {error}") from error
         raise problems.unauthenticated("token: of no known kind")

@@ -59,9 +59,13 @@ class Origin:
         self._base_url = base_url.rstrip("/")
         self._trusted = networks(trusted)
 
+    def is_proxy(self, address: str) -> bool:
+        """Whether an address is a trusted proxy's."""
+        return is_in(address, self._trusted)
+
     def _from_proxy(self, scope: Scope) -> bool:
         peer = scope.get("client")
-        return peer is not None and is_in(peer[0], self._trusted)
+        return peer is not None and self.is_proxy(peer[0])
 
     def address(self, scope: Scope, headers: Headers) -> str:
         """Return the client's address: the nearest hop that is not one of our proxies."""

@@ -88,6 +88,11 @@ class ApiSettings:
         30.0,
         "How long the storage's answer about a user is believed, in seconds.",
     )
+    issuers_file: str = setting(
+        "STORAGE_EVENTS_ISSUERS_FILE",
+        "",
+        "The storage's TOML file of token issuers, for the paths that scopes are below; empty: /.",
+    )
     server_key: Secret = setting(  # noqa: RUF009 - immutable
         "STORAGE_EVENTS_SERVER_KEY",
         Secret(),
@@ -147,6 +152,16 @@ class ApiSettings:
     )
     body_timeout_s: float = setting(
         "STORAGE_EVENTS_API_BODY_TIMEOUT_S", 20.0, "How long a body may take, in seconds."
+    )
+    head_bytes: int = setting(
+        "STORAGE_EVENTS_API_HEAD_BYTES",
+        64 * KIBIBYTES,
+        "Longest request line and headers together, in bytes.",
+    )
+    head_timeout_s: float = setting(
+        "STORAGE_EVENTS_API_HEAD_TIMEOUT_S",
+        20.0,
+        "How long request line and headers may take, in seconds.",
     )
     free_failures: int = setting(
         "STORAGE_EVENTS_API_FREE_LOGIN_FAILURES",

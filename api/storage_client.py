@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from api.credentials import Credential
+    from pipeline.authz.tokens import Issuer
 
 SERVICE_KEY: Final = "Storage-Events-Key"
 _ABSENT: Final = {400, 403, 404}
@@ -84,6 +85,7 @@ class StorageClient:
         service_key: known to both sides; "" when the storage is not ours.
         cache_s: how long an answer about a user is kept, in seconds.
         clock: monotonic seconds.
+        issuers: of JSON Web Tokens, by their `iss` claim.
         users: how many users' answers are kept.
     """
 
@@ -94,12 +96,14 @@ class StorageClient:
         service_key: str,
         cache_s: float,
         clock: Callable[[], float],
+        issuers: Mapping[str, Issuer] | None = None,
         users: int = 10_000,
     ) -> None:
         self._client = client
         self._service_key = service_key
         self._cache_s = cache_s
         self._clock = clock
+        self._issuers = issuers or {}
         self._hash_key = secrets.token_bytes(32)
         self._known: limits.Recent[tuple[float, Principal]] = limits.Recent(users)
         self._asking: dict[str, asyncio.Task[Principal]] = {}
@@ -162,7 +166,9 @@ class StorageClient:
             uid=int(content["uid"]),
             gids=tuple(int(gid) for gid in content.get("gids", ())),
             roles=frozenset(str(role) for role in content.get("roles", ())),
-            restrictions=credential.restrictions(str(content.get("rootDirectory", "/"))),
+            restrictions=credential.restrictions(
+                str(content.get("rootDirectory", "/")), self._issuers
+            ),
             home=str(content.get("homeDirectory", "/")),
         )
         self._known.put(key, (started, principal))

@@ -89,7 +89,7 @@ def test_a_macaroons_restrictions_are_read_from_its_caveats() -> None:
     )
     found = _read(f"Bearer {token}")
     assert found is not None
-    restrictions = found.restrictions("/")
+    restrictions = found.restrictions("/", {})
     assert restrictions.root == "/data"
     assert restrictions.activities is not None
     assert "LIST" in restrictions.activities
@@ -100,7 +100,7 @@ def test_a_token_that_cannot_be_read_opens_nothing() -> None:
     found = _read("Bearer opaque")
     assert found is not None
     with pytest.raises(Problem) as refused:
-        found.restrictions("/")
+        found.restrictions("/", {})
     assert refused.value.status == 401
 
 
@@ -108,5 +108,5 @@ def test_the_root_of_a_basic_user_is_the_storages_word() -> None:
     """A user with a root directory is confined to it."""
     found = _read(_basic(b"a:b"))
     assert found is not None
-    assert found.restrictions("/tenant").root == "/tenant"
-    assert found.restrictions("/").fingerprint() == ""
+    assert found.restrictions("/tenant", {}).root == "/tenant"
+    assert found.restrictions("/", {}).fingerprint() == ""

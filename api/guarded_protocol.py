@@ -1,0 +1,118 @@
+"""The connection's own bounds: how long a request's head may take, how long it may be, how many.
+
+uvicorn bounds none of these. A client that sends its head a byte at a time, or one without an end,
+would hold a connection and memory for ever; so would one that opens connections and says nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http
+from typing import TYPE_CHECKING
+
+from api.http_protocol import HttpProtocol
+from api.problems import Problem
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from api.limits import AtOnce
+    from api.origin import Origin
+
+_ANSWER = "HTTP/1.1 {} {}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+
+
+class GuardedProtocol(HttpProtocol):
+    """One connection; use a subclass made by `guarded`."""
+
+    head_bytes: int
+    head_timeout_s: float
+    connections_at_once: AtOnce
+    origin: Origin
+
+    _deadline: asyncio.TimerHandle | None = None
+    _in_head = True
+    _seen_bytes = 0
+    _counted = ""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Count the connection and begin to wait for its first request."""
+        super().connection_made(transport)
+        address = self.client[0] if self.client else ""
+        if not self.origin.is_proxy(address):
+            try:
+                self.connections_at_once.take(address)
+                self._counted = address
+            except Problem:
+                self._refuse(429)
+                return
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Count one less."""
+        self._head_is_complete()
+        if self._counted:
+            self.connections_at_once.give_back(self._counted)
+            self._counted = ""
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes; refuse a head that has no end."""
+        if self.transport.is_closing():
+            return
+        if self._in_head:
+            self._seen_bytes += len(data)
+            if self._deadline is None:
+                self._await_head()
+        super().data_received(data)
+        if self._in_head and self._seen_bytes > self.head_bytes:
+            self._refuse(431)
+
+    def on_message_begin(self) -> None:
+        """Begin a request."""
+        self._in_head = True
+        if self._deadline is None:
+            self._await_head()
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """Serve the request."""
+        self._head_is_complete()
+        super().on_headers_complete()
+
+    def _await_head(self) -> None:
+        self._deadline = self.loop.call_later(self.head_timeout_s, self._refuse, 408)
+
+    def _head_is_complete(self) -> None:
+        self._in_head = False
+        self._seen_bytes = 0
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _refuse(self, status: int) -> None:
+        if not self.transport.is_closing():
+            answer = _ANSWER.format(status, http.HTTPStatus(status).phrase)
+            with contextlib.suppress(OSError):
+                self.transport.write(answer.encode())
+            self.transport.close()
+
+
+def guarded(
+    *, head_bytes: int, head_timeout_s: float, connections: AtOnce, origin: Origin
+) -> type[GuardedProtocol]:
+    """Return the protocol class with its bounds.
+
+    Args:
+        head_bytes: how long request line and headers may be together.
+        head_timeout_s: how long they may take, and how long a new connection may be silent.
+        connections: how many connections an address may have; a trusted proxy's do not count.
+        origin: knows the proxies.
+    """
+    bounds = {
+        "head_bytes": head_bytes,
+        "head_timeout_s": head_timeout_s,
+        "connections_at_once": connections,
+        "origin": origin,
+    }
+    return type("Guarded", (GuardedProtocol,), bounds)
