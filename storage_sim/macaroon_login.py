@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
@@ -17,9 +18,28 @@ if TYPE_CHECKING:
 _DENIED: Final = "macaroon login denied: Invalid macaroon"
 
 
-def principal(
-    token: str, key_lookup: Callable[[str], bytes | None], *, now_s: float, address: str
-) -> Principal:
+def reader(
+    key_lookup: Callable[[str], bytes | None], *, clock_s: Callable[[], float] = time.time
+) -> Callable[[str], Principal | None]:
+    """Return what reads macaroons for `storage_sim.authentication`.
+
+    It gives None for what is no macaroon by its form. That the client's address fits is checked
+    there, as for all tokens.
+
+    Args:
+        key_lookup: the storage's secrets.
+        clock_s: epoch seconds.
+    """
+
+    def read(token: str) -> Principal | None:
+        if not macaroons.looks_like_macaroon(token):
+            return None
+        return principal(token, key_lookup, now_s=clock_s())
+
+    return read
+
+
+def principal(token: str, key_lookup: Callable[[str], bytes | None], *, now_s: float) -> Principal:
     """Return who a macaroon speaks for, with what it leaves them.
 
     Who holds a macaroon of ours is told what is wrong with it: they can read it anyway.
@@ -28,10 +48,9 @@ def principal(
         token: as the client sent it.
         key_lookup: the storage's secrets.
         now_s: epoch seconds.
-        address: the client's.
 
     Raises:
-        Refused: not ours, changed, expired, from elsewhere, or with caveats that make no sense.
+        Refused: not ours, changed, expired, or with caveats that make no sense.
     """
     try:
         written = macaroons.verify(token, key_lookup)
@@ -43,8 +62,6 @@ def principal(
         raise Refused(f"{_DENIED}: {error}") from error
     if caveats.is_expired(context.restrictions, now_s):
         raise Refused(f"{_DENIED}: expired: before:{instant(context.restrictions.expires_s or 0)}")
-    if not caveats.from_address_allowed(context.restrictions, address):
-        raise Refused(f"{_DENIED}: not from this address")
     identity = context.identity
     if identity is None:
         raise Refused(_DENIED)

@@ -16,8 +16,9 @@ from urllib.parse import quote
 from pipeline.authz import caveats, macaroons
 from pipeline.authz.caveat_values import BadCaveat, parse_duration
 from pipeline.authz.paths import is_below, resolve
-from schemas.errors import BadRecord, Refused
+from schemas.errors import BadRecord
 from storage_sim import macaroon_login
+from storage_sim.doors.dav_resource import PRINCIPAL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -110,8 +111,6 @@ class MacaroonRequests:
 
     Args:
         application: what answers the rest.
-        authenticate: who made a request; raises `Refused` when the credentials are wrong, and
-            returns None when there are none.
         keys: the storage's secrets.
         plain_http: which clients may ask without TLS: `none`, `loopback`.
         clock: epoch seconds.
@@ -121,13 +120,11 @@ class MacaroonRequests:
         self,
         application: WSGIApplication,
         *,
-        authenticate: Callable[[WSGIEnvironment], Principal | None],
         keys: MacaroonKeys,
         plain_http: str = "none",
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._application = application
-        self._authenticate = authenticate
         self._keys = keys
         self._plain_http = plain_http
         self._clock = clock
@@ -158,13 +155,8 @@ class MacaroonRequests:
         body = _read_body(environ)
         if not self._is_secure(environ):
             raise _Problem(HTTPStatus.BAD_REQUEST, "Not secure transport")
-        try:
-            who = self._authenticate(environ)
-        except Refused as error:
-            raise _Problem(HTTPStatus.UNAUTHORIZED, str(error)) from error
-        if who is None:
-            raise _Problem(HTTPStatus.UNAUTHORIZED, "Authentication required")
-        path = environ.get("PATH_INFO", "/").encode("latin-1").decode("utf-8", "replace")
+        who: Principal = environ[PRINCIPAL]
+        path = environ.get("PATH_INFO", "/").encode("latin-1").decode()
         now = self._clock()
         try:
             asked = parse(body)
@@ -226,7 +218,5 @@ def _refuse(start_response: StartResponse, problem: _Problem) -> Iterable[bytes]
     # A status line is one line of ASCII, whatever the user wrote into the caveat it speaks of.
     said = "".join(c if " " <= c <= "~" else "?" for c in str(problem))[:200]
     headers = [("Content-Length", "0")]
-    if problem.status == HTTPStatus.UNAUTHORIZED:
-        headers.append(("WWW-Authenticate", 'Basic realm="storage"'))
     start_response(f"{problem.status.value} {said}", headers)
     return [b""]
