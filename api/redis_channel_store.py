@@ -25,6 +25,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from redis import exceptions
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
 from api import channel_scripts, channels
 from api.channel_store import (
@@ -114,7 +116,12 @@ class RedisChannelStore:
 
     def __init__(self, url: str, *, prefix: str, timeout_s: float = 5.0) -> None:
         self._redis: Any = Redis.from_url(
-            url, decode_responses=True, socket_timeout=timeout_s, socket_connect_timeout=timeout_s
+            url,
+            decode_responses=True,
+            socket_timeout=timeout_s,
+            socket_connect_timeout=timeout_s,
+            # A connection from before a restart of Redis fails at its next use: once more, anew.
+            retry=Retry(NoBackoff(), retries=1),
         )
         # A listener waits as long as nothing happens: no timeout on its socket.
         self._listening: Any = Redis.from_url(

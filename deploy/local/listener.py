@@ -88,7 +88,9 @@ class Listener:
 
     def open_channel(self, timeout_s: int = 300) -> None:
         """Make a channel that outlives a disconnection by `timeout_s`."""
-        made = self._request("POST", f"{self.api_url}{EVENTS}/channels").raise_for_status()
+        made = self._request("POST", f"{self.api_url}{EVENTS}/channels")
+        if made.status_code != 201:
+            raise ConnectionError(f"no channel at {self.api_url}: {made.status_code} {made.text}")
         self._channel = urlsplit(made.headers["Location"]).path
         url = self.api_url + self._channel
         self._request("PATCH", url, json={"timeout": timeout_s}).raise_for_status()

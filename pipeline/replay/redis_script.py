@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from redis import asyncio as redis_asyncio
 from redis import exceptions
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
 from schemas.errors import Unavailable
 
@@ -27,6 +29,8 @@ def connect(url: str, *, timeout_s: float) -> redis_asyncio.Redis:
         socket_timeout=timeout_s,
         socket_connect_timeout=timeout_s,
         health_check_interval=30,
+        # A connection from before a restart of Redis fails at its next use: once more, anew.
+        retry=Retry(NoBackoff(), retries=1),
     )
 
 
