@@ -1,0 +1,227 @@
+"""The executor with ledger, Kafka and children: each trigger once, one outcome for each."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+
+from pipeline.event_types import ingest
+from pipeline.ingest import triggers
+from pipeline.ingest.executor import Executor
+from pipeline.ingest.intake import Intake, OutboxPublisher
+from pipeline.ingest.ledger import Ledger
+from pipeline.ingest.outcomes import Patience
+from pipeline.ingest.rules import Function, RuleSet
+from pipeline.ingest.runners.local import LocalRunner
+from pipeline.ingest.transfers import Transfers
+from pipeline.ingest.triggers import Trigger
+from schemas import codec, kafka_topics, topics
+from tests.integration.pipeline import plain_storage
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
+
+    from tests.integration.pipeline.plain_storage import PlainStorage
+
+pytestmark = pytest.mark.stack
+
+MODULE = "tests.integration.pipeline.ingest_functions"
+FUNCTIONS = {
+    name: Function(name, python=f"{MODULE}:{name}", attempts=2, wall_s=30)
+    for name in ("shout", "one_in_ten", "wrong", "never")
+}
+FUNCTIONS["never"] = Function("never", python=f"{MODULE}:never", attempts=1, wall_s=0.5)
+TRIGGERS = topics.Topic("ingest", "", 7 * topics.DAYS)
+
+
+@pytest.fixture
+def storage() -> Iterator[PlainStorage]:
+    with plain_storage.running() as running:
+        yield running
+
+
+class Bench:
+    """A runner in this process, on real Kafka and a ledger of its own."""
+
+    def __init__(
+        self, bootstrap: str, prefix: str, storage: PlainStorage, directory: Path
+    ) -> None:
+        self.bootstrap, self.prefix = bootstrap, prefix
+        self.storage, self.directory = storage, directory
+        self.patience = Patience(first_s=0.05, longest_s=0.2, waits_s=30)
+
+    async def put(self, function: str, *numbers: int) -> None:
+        async with AIOKafkaProducer(bootstrap_servers=self.bootstrap) as producer:
+            for number in numbers:
+                await self._put_one(producer, function, number)
+
+    async def _put_one(self, producer: Any, function: str, number: int) -> None:
+        path = f"/data/{number}"
+        self.storage.files.setdefault(path, f"hello {number}".encode())
+        trigger = Trigger(
+            f"sim:{number}:{function}", "rule", function, "sim", path, 1, "alice", 5,
+            f"{number:036X}", "00" * 36, "0:0:755 0:0:755 0:0:644",
+        )  # fmt: skip
+        urls = {
+            "read": self.storage.address(path),
+            "write": self.storage.address(f"/derived/{number}"),
+        }
+        await producer.send_and_wait(
+            self.prefix + "ingest",
+            triggers.value(urls),
+            key=path.encode(),
+            headers=triggers.headers(trigger),
+        )
+
+    @contextlib.asynccontextmanager
+    async def runner(self, at_once: int = 2) -> AsyncIterator[Ledger]:
+        ledger = Ledger(self.directory)
+        publisher = OutboxPublisher(bootstrap=self.bootstrap, prefix=self.prefix)
+        rules = RuleSet((), FUNCTIONS)
+        stopped = asyncio.Event()
+        async with httpx.AsyncClient(timeout=5) as client:
+            runner = LocalRunner(
+                FUNCTIONS.values(),
+                directory=self.directory / "work",
+                transfers=Transfers(client, 20),
+            )
+            executor = Executor(
+                rules, ledger=ledger, runner=runner, shard="ingest:test", at_once=at_once,
+                patience=self.patience, on_outbox=publisher.wake,
+            )  # fmt: skip
+            intake = Intake(
+                bootstrap=self.bootstrap, group=self.prefix + "runner",
+                topics=[self.prefix + "ingest"], queue_jobs=5,
+            )  # fmt: skip
+            tasks = [
+                asyncio.create_task(executor.run(stopped)),
+                asyncio.create_task(intake.run(executor, ledger, stopped)),
+                asyncio.create_task(publisher.run(ledger, stopped)),
+            ]
+            try:
+                yield ledger
+            finally:
+                stopped.set()
+                await asyncio.gather(*tasks)
+                ledger.close()
+
+    async def outcomes(self, count: int, within_s: float = 60) -> dict[str, list[str]]:
+        """Return the states told of each job, once `count` jobs have their outcome."""
+        told: dict[str, list[str]] = {}
+        ended = 0
+        async with AIOKafkaConsumer(
+            self.prefix + "ingest-jobs", bootstrap_servers=self.bootstrap,
+            auto_offset_reset="earliest",
+        ) as consumer:  # fmt: skip
+            async with asyncio.timeout(within_s):
+                while ended < count:
+                    message = codec.decode("ingest", (await consumer.getone()).value)
+                    told.setdefault(message["id"], []).append(message["state"])
+                    ended += message["state"] in {ingest.DONE, ingest.FAILED}
+        return told
+
+    async def letters(self, count: int) -> list[str]:
+        async with AIOKafkaConsumer(
+            self.prefix + "dead-letter", bootstrap_servers=self.bootstrap,
+            auto_offset_reset="earliest",
+        ) as consumer:  # fmt: skip
+            async with asyncio.timeout(30):
+                found = [await consumer.getone() for _ in range(count)]
+        assert all(b"MACAROON" not in each.value for each in found)
+        return [codec.decode("dead_letter", each.value)["reason"] for each in found]
+
+
+@pytest.fixture
+async def bench(
+    kafka_bootstrap: str, topic_prefix: str, storage: PlainStorage, tmp_path: Path
+) -> Bench:
+    wanted = [TRIGGERS, topics.DEAD_LETTER, ingest.EVENT_TYPE.topic]
+    await kafka_topics.ensure_topics(kafka_bootstrap, wanted, partitions=2, prefix=topic_prefix)
+    return Bench(kafka_bootstrap, topic_prefix, storage, tmp_path)
+
+
+async def test_each_trigger_is_run_once_however_often_it_comes(bench: Bench) -> None:
+    await bench.put("shout", *range(1, 11), *range(1, 11))
+    async with bench.runner() as ledger:
+        told = await bench.outcomes(10)
+        assert ledger.outcomes() == {"DONE": 10}
+    assert set(map(tuple, told.values())) == {("STARTED", "DONE")}
+    assert sorted(bench.storage.puts) == sorted(f"/derived/{n}" for n in range(1, 11))
+
+
+async def test_a_function_that_fails_for_one_in_ten_fails_only_those(bench: Bench) -> None:
+    await bench.put("one_in_ten", *range(1, 21))
+    async with bench.runner():
+        told = await bench.outcomes(20)
+        letters = await bench.letters(2)
+    failed = {job for job, states in told.items() if states[-1] == "FAILED"}
+    assert failed == {"sim:7:one_in_ten", "sim:17:one_in_ten"}
+    assert told["sim:7:one_in_ten"] == ["STARTED", "STARTED", "FAILED"]
+    assert {letter.partition(": ")[0] for letter in letters} == failed
+    assert all("failed 2 times" in letter and "a seven" in letter for letter in letters)
+
+
+async def test_one_that_never_ends_does_not_hold_up_the_rest(bench: Bench) -> None:
+    await bench.put("never", 1)
+    await bench.put("shout", 2, 3, 4)
+    async with bench.runner():
+        told = await bench.outcomes(4)
+    assert told["sim:1:never"][-1] == "FAILED"
+    assert all(told[f"sim:{n}:shout"][-1] == "DONE" for n in (2, 3, 4))
+
+
+async def test_a_destination_that_fails_for_a_while_is_waited_for(bench: Bench) -> None:
+    def full(method: str, path: str) -> int:
+        return 507 if method == "PUT" and path == "/derived/1" else 0
+
+    bench.storage.answer = full
+    await bench.put("shout", 1, 2, 3)
+    async with bench.runner(at_once=1) as ledger:
+        told = await bench.outcomes(2)
+        assert set(told) >= {"sim:2:shout", "sim:3:shout"}
+        assert ledger.unfinished() == 1
+        bench.storage.answer = lambda _method, _path: 0
+        assert (await bench.outcomes(3))["sim:1:shout"] == ["STARTED", "DONE"]
+
+
+async def test_a_destination_that_fails_for_too_long_is_given_up(bench: Bench) -> None:
+    bench.patience = Patience(first_s=0.05, longest_s=0.1, waits_s=0.3)
+    bench.storage.answer = lambda method, _: 500 if method == "PUT" else 0
+    await bench.put("shout", 1)
+    async with bench.runner():
+        assert (await bench.outcomes(1))["sim:1:shout"][-1] == "FAILED"
+        (letter,) = await bench.letters(1)
+    assert "given up after" in letter
+    assert "uploading /derived/1: HTTP 500" in letter
+
+
+async def test_a_restarted_runner_finishes_what_it_had_taken(bench: Bench) -> None:
+    bench.storage.answer = lambda method, _: 500 if method == "PUT" else 0
+    await bench.put("shout", 1, 2)
+    async with bench.runner() as ledger:
+        async with asyncio.timeout(30):
+            while ledger.unfinished() < 2:
+                await asyncio.sleep(0.05)
+    bench.storage.answer = lambda _method, _path: 0
+    async with bench.runner() as ledger:
+        told = await bench.outcomes(2)
+        assert ledger.outcomes() == {"DONE": 2}
+    assert [states[-1] for states in told.values()] == ["DONE", "DONE"]
+
+
+async def test_what_is_no_trigger_is_set_aside(bench: Bench) -> None:
+    async with AIOKafkaProducer(bootstrap_servers=bench.bootstrap) as producer:
+        await producer.send_and_wait(bench.prefix + "ingest", b"junk")
+    await bench.put("unknown", 1)
+    await bench.put("shout", 2)
+    async with bench.runner():
+        assert set(await bench.outcomes(1)) == {"sim:2:shout"}
+        letters = await bench.letters(2)
+    assert any("not a trigger" in letter for letter in letters)
+    assert any("has no function 'unknown'" in letter for letter in letters)
