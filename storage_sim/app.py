@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
+from storage_sim import macaroon_login
 from storage_sim.authentication import Authenticator
 from storage_sim.billing import Biller
 from storage_sim.doors import webdav
+from storage_sim.doors.layers import layers
 from storage_sim.doors.rest import Rest
+from storage_sim.macaroon_keys import MacaroonKeys
 from storage_sim.publisher import Publisher
 from storage_sim.storage import Storage
 from storage_sim.users import Users
@@ -51,7 +54,8 @@ async def serve(settings: StorageSettings) -> None:
     """Serve until SIGTERM or SIGINT, then give Kafka what it takes within a few seconds."""
     users = Users(Path(settings.users_file))
     storage = open_storage(settings, users)
-    authenticator = Authenticator(users)
+    keys = MacaroonKeys(Path(settings.folder) / "macaroon-keys.json")
+    authenticator = Authenticator(users, token_readers=[macaroon_login.reader(keys.lookup)])
     publisher = Publisher(
         storage,
         bootstrap=settings.bootstrap,
@@ -73,6 +77,13 @@ async def serve(settings: StorageSettings) -> None:
         port=settings.webdav_port,
         threads=settings.webdav_threads,
         max_body_bytes=settings.max_body_bytes,
+        layers=layers(
+            storage,
+            keys,
+            macaroons_over_http=settings.macaroons_over_http,
+            copy_networks=settings.copy_networks,
+            copy_ca=settings.copy_ca,
+        ),
     )
     try:
         await _run(settings, publisher, rest, door)

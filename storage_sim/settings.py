@@ -79,6 +79,21 @@ class StorageSettings:
         Secret(""),
         "Key of the API: who sends it is told a watch's position and believed about addresses.",
     )
+    macaroons_over_http: str = setting(
+        "STORAGE_EVENTS_MACAROONS_OVER_HTTP",
+        "loopback",
+        "Who may ask for a macaroon without TLS: none, or loopback.",
+    )
+    copy_networks: tuple[str, ...] = setting(
+        "STORAGE_EVENTS_COPY_NETWORKS",
+        (),
+        "Addresses and networks, with commas, that third-party copies may be made with.",
+    )
+    copy_ca: str = setting(
+        "STORAGE_EVENTS_COPY_CA",
+        "",
+        "File, or directory ending in /, of certificates for them; empty: the system's.",
+    )
     drain_s: float = setting(
         "STORAGE_EVENTS_DRAIN_S", 5.0, "How long a stop waits for records to reach Kafka, seconds."
     )

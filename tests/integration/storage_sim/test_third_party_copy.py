@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import subprocess
 import threading
@@ -84,7 +83,7 @@ def test_curl_copies_with_macaroons(sites: tuple[Site, Site], is_pull: bool) -> 
     }
 
 
-@pytest.mark.skipif(shutil.which("davix-cp") is None, reason="davix is not installed")
+@pytest.mark.e2e
 @pytest.mark.parametrize("mode", ["pull", "push"])
 def test_davix_copies_with_macaroons(sites: tuple[Site, Site], mode: str) -> None:
     a, b = sites
