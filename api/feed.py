@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from api.delivery_message import Message
@@ -18,7 +20,7 @@ from schemas import codec
 from schemas.errors import BadRecord, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from pipeline.event_types.base import EventType
     from pipeline.replay.log import ReplayLog
@@ -29,7 +31,7 @@ RETRY_S: Final = 0.5
 LONGEST_RETRY_S: Final = 5.0
 _POLL_MS: Final = 500
 _MOST_RECORDS: Final = 2_000
-_OFFSET_UNKNOWN: Final = -1
+_PARTITION_BYTES: Final = 4 * 1024 * 1024
 
 
 class Feed:
@@ -81,17 +83,19 @@ class Feed:
         while True:
             try:
                 await self._read(deliver, learn)
+                continue
             except (KafkaError, Unavailable, OSError) as error:
                 logger.warning("the feed is interrupted and goes on in %s s: %s", wait_s, error)
+            wait_s = RETRY_S if self.connected else min(2 * wait_s, LONGEST_RETRY_S)
             self.connected = False
             await asyncio.sleep(wait_s)
-            wait_s = min(2 * wait_s, LONGEST_RETRY_S)
 
     async def _read(
         self,
         deliver: Callable[[Message], None],
         learn: Callable[[str, Mapping[str, int]], None],
     ) -> None:
+        partitions, absent = await self._partitions()
         consumer = AIOKafkaConsumer(
             bootstrap_servers=self._bootstrap,
             client_id=self._client_id,
@@ -99,50 +103,62 @@ class Feed:
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             fetch_max_wait_ms=_POLL_MS,
-            max_partition_fetch_bytes=4 * 1024 * 1024,
+            max_partition_fetch_bytes=_PARTITION_BYTES,
         )
         await consumer.start()
         try:
-            await self._begin(consumer, learn)
+            await self._begin(consumer, partitions, learn)
             self.connected = True
-            while True:
+            look_again_s = time.monotonic() + LONGEST_RETRY_S
+            while not absent or time.monotonic() < look_again_s:
                 batches = await consumer.getmany(timeout_ms=_POLL_MS, max_records=_MOST_RECORDS)
                 for partition, records in batches.items():
                     self._deliver(partition, records, deliver)
-                if not self.caught_up:
+                if not self.caught_up and not absent:
                     self.caught_up = await self._is_at_end(consumer)
         finally:
             await consumer.stop()
 
-    async def _begin(self, consumer: Any, learn: Callable[[str, Mapping[str, int]], None]) -> None:
+    async def _partitions(self) -> tuple[list[TopicPartition], set[str]]:
+        """Return the partitions there are, and the topics that are not there yet."""
+        admin = AIOKafkaAdminClient(bootstrap_servers=self._bootstrap, client_id=self._client_id)
+        try:
+            await admin.start()
+            described = await admin.describe_topics(list(self._by_topic))
+        finally:
+            await admin.close()
+        found = [
+            TopicPartition(topic["topic"], partition["partition"])
+            for topic in described
+            for partition in topic["partitions"]
+            if not topic["error_code"]
+        ]
+        return sorted(found), set(self._by_topic) - {partition.topic for partition in found}
+
+    async def _begin(
+        self,
+        consumer: Any,
+        partitions: Sequence[TopicPartition],
+        learn: Callable[[str, Mapping[str, int]], None],
+    ) -> None:
         """Go to where the logs have come to, or to where this feed was interrupted."""
-        partitions = []
-        for topic, event_type in self._by_topic.items():
-            numbers = consumer.partitions_for_topic(topic)
-            while not numbers:
-                await asyncio.sleep(RETRY_S)
-                await consumer._client.force_metadata_update()  # noqa: SLF001 - no public way
-                consumer._client.add_topic(topic)  # noqa: SLF001
-                numbers = consumer.partitions_for_topic(topic)
+        for topic in sorted({partition.topic for partition in partitions}):
+            event_type = self._by_topic[topic]
             state = await self._logs[event_type.name].state()
             learn(event_type.name, state.marks)
-            for number in sorted(numbers):
-                partition = TopicPartition(topic, number)
-                self._next.setdefault(partition, state.offsets.get(number, 0))
-                partitions.append(partition)
+            for partition in partitions:
+                if partition.topic == topic:
+                    self._next.setdefault(partition, state.offsets.get(partition.partition, 0))
         consumer.assign(partitions)
-        beginnings = await consumer.beginning_offsets(partitions)
+        if not partitions:
+            return
+        firsts = await consumer.beginning_offsets(partitions)
         ends = await consumer.end_offsets(partitions)
         for partition in partitions:
-            # A topic made anew has fewer records than we have seen: begin with it.
-            known = self._next[partition]
-            start = (
-                known
-                if beginnings[partition] <= known <= ends[partition]
-                else beginnings[partition]
-            )
-            self._next[partition] = start
-            consumer.seek(partition, start)
+            if not firsts[partition] <= self._next[partition] <= ends[partition]:
+                # The topic was made anew, or what we have not seen is no longer kept.
+                self._next[partition] = firsts[partition]
+            consumer.seek(partition, self._next[partition])
 
     def _deliver(
         self, partition: TopicPartition, records: Any, deliver: Callable[[Message], None]
