@@ -25,8 +25,7 @@ class Contents:
     def __init__(self, folder: Path, *, sync: bool) -> None:
         self._folder = folder
         self._sync = sync
-        for number in range(256):
-            (folder / f"{number:02x}").mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
 
     def _path(self, content: str) -> Path:
         return self._folder / content[:2] / content[2:]
@@ -34,7 +33,12 @@ class Contents:
     def create(self) -> tuple[str, IO[bytes]]:
         """Begin a content; return its name and the file to write to."""
         content = secrets.token_hex(16)
-        return content, self._path(content).open("xb")
+        path = self._path(content)
+        try:
+            return content, path.open("xb")
+        except FileNotFoundError:
+            path.parent.mkdir(exist_ok=True)
+            return content, path.open("xb")
 
     def seal(self, content: str, file: IO[bytes]) -> None:
         """Close a written content; with `sync` it then survives a loss of power."""

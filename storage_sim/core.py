@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
+import logging
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from pipeline.authz import caveats, paths, scope
 from pipeline.authz.principal import Principal
 from schemas import vocabulary
-from schemas.errors import SettingsError
-from storage_sim import database, inodes, outbox, walk
+from schemas.errors import SettingsError, Unavailable
+from storage_sim import database, inodes, outbox, power, walk
 from storage_sim.billing import Biller, Caller, Origin
 from storage_sim.contents import Contents
 from storage_sim.errors import forbidden, not_found
@@ -23,9 +25,12 @@ if TYPE_CHECKING:
     from storage_sim.inodes import Inode
     from storage_sim.walk import Place
 
+log = logging.getLogger(__name__)
+
 _SCHEMA: Final = (
     inodes.SCHEMA
     + outbox.SCHEMA
+    + power.SCHEMA
     + """
 CREATE TABLE IF NOT EXISTS uploads (
     content TEXT PRIMARY KEY, inode BLOB NOT NULL, attribute TEXT NOT NULL, who TEXT NOT NULL
@@ -72,6 +77,10 @@ class Core:
         self.contents = Contents(folder / "data", sync=sync)
         self.database = database.Database(folder / "namespace.sqlite", _SCHEMA, sync=sync)
         self.database.write(self._make_root)
+        if self.database.write(lambda db: power.begin(db, power.boot_id(), sync=sync)):
+            log.error(
+                "the last operations were lost with the power; the hole in the records is it"
+            )
 
     @property
     def shard_depth(self) -> int:
@@ -84,6 +93,8 @@ class Core:
 
     def close(self) -> None:
         """Give back the database and the folder; no operation may be running."""
+        with contextlib.suppress(Unavailable):
+            self.database.write(power.end)
         self.database.close()
         self._held.close()
 

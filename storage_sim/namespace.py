@@ -36,11 +36,7 @@ def check_name(name: str) -> None:
         raise invalid(f"not a name: {name!r}")
     if _CONTROL.search(name):
         raise invalid("a name must not have control characters")
-    try:
-        size = len(name.encode())
-    except UnicodeEncodeError:
-        raise invalid("a name must be Unicode text") from None
-    if size > NAME_MAX_BYTES:
+    if len(name.encode()) > NAME_MAX_BYTES:
         raise OperationFailed(errno.ENAMETOOLONG, f"a name has at most {NAME_MAX_BYTES} bytes")
 
 
@@ -48,9 +44,13 @@ def split_path(path: str) -> list[str]:
     """Return a path's components, without empty ones and `.`; `..` stays.
 
     Raises:
-        OperationFailed: the path is too long to be any.
+        OperationFailed: it is too long, or no text: there can be no such path.
     """
-    if len(path) > PATH_MAX_BYTES:
+    try:
+        size = len(path.encode())
+    except UnicodeEncodeError:
+        raise OperationFailed(errno.EILSEQ, "a path must be Unicode text") from None
+    if size > PATH_MAX_BYTES:
         raise OperationFailed(errno.ENAMETOOLONG, f"a path has at most {PATH_MAX_BYTES} bytes")
     return [part for part in path.split("/") if part not in ("", ".")]
 

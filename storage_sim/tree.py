@@ -48,8 +48,8 @@ class Tree(Core):
         self, principal: Principal, target: str, path: str, origin: Origin = INTERNAL
     ) -> Inode:
         """Make a symlink at `path` that says `target`."""
-        if not target or len(target.encode()) > namespace.PATH_MAX_BYTES or "\0" in target:
-            raise invalid("a link needs a target, a path")
+        if not namespace.split_path(target) and not target.startswith("/"):
+            raise invalid("a link needs a target")
 
         def work(db: sqlite3.Connection) -> Inode:
             place = self._reach(db, principal, path, "MANAGE", follow=False)
