@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import fastavro
 
-from schemas import registry
+from schemas import compiled, registry
 from schemas.errors import BadRecord
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ def encoder(name: str) -> Callable[[Mapping[str, Any]], bytes]:
     schema = registry.newest(name)
     prefix = FRAME.pack(_MAGIC, schema.id)
     parsed = schema.parsed
+    if compiled.supports(parsed):
+        return compiled.encoder(parsed, prefix)
     writer = fastavro.schemaless_writer
 
     def encode_record(record: Mapping[str, Any]) -> bytes:
@@ -58,12 +60,37 @@ def _frame_id(value: bytes | None) -> int:
     return cast("int", FRAME.unpack_from(value)[1])
 
 
+@functools.cache
+def decoder(name: str) -> Callable[[bytes | None], dict[str, Any]]:
+    """Return `decode` for one schema; look it up outside the loop."""
+    schema = registry.newest(name)
+    if not compiled.supports(schema.parsed):
+        return functools.partial(_decode_any, name)
+    prefix = FRAME.pack(_MAGIC, schema.id)
+    read = compiled.decoder(schema.parsed)
+
+    def decode_record(value: bytes | None) -> dict[str, Any]:
+        if value is None or not value.startswith(prefix):
+            return _decode_any(name, value)
+        try:
+            return read(value, FRAME.size)
+        except (ValueError, IndexError) as error:
+            raise BadRecord(f"not a {name} record: {type(error).__name__}: {error}") from error
+
+    return decode_record
+
+
 def decode(name: str, value: bytes | None) -> dict[str, Any]:
     """Read one record of schema `name`.
 
     Raises:
         BadRecord: no frame, an unknown schema id, another schema's id, or a body that is not Avro.
     """
+    return decoder(name)(value)
+
+
+def _decode_any(name: str, value: bytes | None) -> dict[str, Any]:
+    """Read a record of whatever version, or say what is wrong with it."""
     schema = registry.by_id(_frame_id(value))
     if schema.name != name:
         raise BadRecord(f"schema id {schema.id} is {schema.name}, expected {name}")
@@ -81,14 +108,13 @@ def decode(name: str, value: bytes | None) -> dict[str, Any]:
 
 
 @functools.cache
-def _head_schema(schema_id: int) -> Any:
-    raw = registry.by_id(schema_id)
-    parsed = dict(raw.parsed)
-    parsed["fields"] = parsed["fields"][:_HEAD_FIELDS]
-    for key in [key for key in parsed if key.startswith("__")]:
-        del parsed[key]
-    parsed["name"] = "storage_events.Head"
-    return fastavro.parse_schema(parsed)
+def _head_reader(schema_id: int) -> Callable[[bytes, int], dict[str, Any]]:
+    """Return what reads the first fields of a schema; they are of types that can be compiled."""
+    parsed = registry.by_id(schema_id).parsed
+    head = {**parsed, "fields": parsed["fields"][:_HEAD_FIELDS]}
+    if not compiled.supports(head):
+        raise BadRecord(f"schema id {schema_id} is of no derived message")
+    return compiled.decoder(parsed, first_fields=_HEAD_FIELDS)
 
 
 def decode_head(value: bytes | None) -> Head:
@@ -99,12 +125,8 @@ def decode_head(value: bytes | None) -> Head:
     Raises:
         BadRecord: as `decode`.
     """
-    schema_id = _frame_id(value)
-    body = io.BytesIO(cast("bytes", value))
-    body.seek(FRAME.size)
+    read = _head_reader(_frame_id(value))
     try:
-        return cast("Head", fastavro.schemaless_reader(body, _head_schema(schema_id), None))
-    except BadRecord:
-        raise
-    except Exception as error:
+        return cast("Head", read(cast("bytes", value), FRAME.size))
+    except (ValueError, IndexError) as error:
         raise BadRecord(f"not a derived message: {type(error).__name__}: {error}") from error

@@ -1,0 +1,132 @@
+"""Lines of Python that read or write a record, and the few functions that they call."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_SMALL: Final = 16384
+_INT32: Final = 2**31
+_INT64: Final = 2**63
+
+
+def _varint(value: int) -> bytes:
+    """Write an Avro int or long: zigzag, then seven bits a byte."""
+    rest = value << 1 if value >= 0 else ~(value << 1)
+    out = bytearray()
+    while rest > 0x7F:
+        out.append(rest & 0x7F | 0x80)
+        rest >>= 7
+    out.append(rest)
+    return bytes(out)
+
+
+_VARINTS: Final = tuple(_varint(n) for n in range(_SMALL))
+
+
+def _checked(value: int, limit: int) -> bytes:
+    if 0 <= value < _SMALL:
+        return _VARINTS[value]
+    if not -limit <= value < limit:
+        raise OverflowError(f"{value} is not a {'long' if limit == _INT64 else 'int'}")
+    return _varint(value)
+
+
+def _int(value: int) -> bytes:
+    return _checked(value, _INT32)
+
+
+def _long(value: int) -> bytes:
+    return _checked(value, _INT64)
+
+
+def _fixed(value: bytes, size: int) -> bytes:
+    if len(value) != size:
+        raise ValueError(f"{len(value)} bytes where {size} belong")
+    return value
+
+
+def _read_varint(data: bytes, at: int) -> tuple[int, int]:
+    """Read what is left of a long varint, still in zigzag; return it and where it ends."""
+    value = shift = 0
+    while True:
+        byte = data[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+        shift += 7
+        if shift > 63:
+            raise ValueError("a number of more than 64 bits")
+
+
+def _fail(reason: str) -> None:
+    raise ValueError(reason)
+
+
+def _names(schema: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the named types inside a schema."""
+    if isinstance(schema, list):
+        for branch in schema:
+            yield from _names(branch)
+    elif isinstance(schema, dict):
+        if "name" in schema:
+            yield schema["name"], schema
+        for field in schema.get("fields", ()):
+            yield from _names(field["type"])
+        yield from _names(schema.get("items"))
+
+
+class Source:
+    """Lines of Python, indented, with names of its own.
+
+    Args:
+        schema: the parsed schema; types that it names are known by name.
+    """
+
+    def __init__(self, schema: Any) -> None:
+        self.lines: list[str] = []
+        self.named = dict(_names(schema))
+        self._depth = 1
+        self._counter = itertools.count()
+
+    def new(self) -> str:
+        """Return the name of a new variable."""
+        return f"v{next(self._counter)}"
+
+    def add(self, *lines: str) -> None:
+        """Add lines."""
+        self.lines += ["    " * self._depth + line for line in lines]
+
+    def block(self, head: str, *lines: str) -> None:
+        """Add a line and, one step in, others."""
+        self.add(head)
+        self._depth += 1
+        self.add(*lines)
+        self._depth -= 1
+
+    def resolve(self, schema: Any) -> Any:
+        """Return the type that a name stands for, and every other type as it is."""
+        return self.named.get(schema, schema) if isinstance(schema, str) else schema
+
+    def indent(self) -> None:
+        """Go one step in."""
+        self._depth += 1
+
+    def dedent(self) -> None:
+        """Go one step out."""
+        self._depth -= 1
+
+    def compile(self, name: str, signature: str) -> Callable[..., Any]:
+        """Return the function whose body the lines are."""
+        text = "\n".join([f"def {name}({signature}):", *self.lines])
+        scope: dict[str, Any] = {
+            "_int": _int, "_long": _long, "_fixed": _fixed, "_fail": _fail,
+            "_read_varint": _read_varint, "_VARINTS": _VARINTS, "_SMALL": _SMALL,
+        }  # fmt: skip
+        exec(compile(text, f"<compiled {name}>", "exec"), scope)  # noqa: S102 - from our own schemas
+        function: Callable[..., Any] = scope[name]
+        return function
