@@ -65,12 +65,20 @@ class SignedUrls:
         where = address(self._storage.url, path)
         if not named.activities:
             return where
-        now = self._clock()
-        root, root_ends_s = await self._root(named.activities, now + named.lifetime_s)
-        ends_s = min(now + named.lifetime_s, root_ends_s)
-        until = datetime.fromtimestamp(math.ceil(ends_s), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        token = macaroons.attenuate(root, [f"path:{path}", f"before:{until}"])
+        token = await self.token(named.activities, path, lifetime_s=named.lifetime_s)
         return f"{where}?authz={token}"
+
+    async def token(self, activities: tuple[str, ...], path: str, *, lifetime_s: float) -> str:
+        """Return a macaroon for these activities on `path` alone.
+
+        Raises:
+            Unavailable: a root macaroon is needed and the storage does not give it.
+        """
+        now = self._clock()
+        root, root_ends_s = await self._root(activities, now + lifetime_s)
+        ends_s = min(now + lifetime_s, root_ends_s)
+        until = datetime.fromtimestamp(math.ceil(ends_s), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return macaroons.attenuate(root, [f"path:{path}", f"before:{until}"])
 
     async def _root(self, activities: tuple[str, ...], until_s: float) -> tuple[str, float]:
         """Return a macaroon for everything with these activities, and when it ends."""
