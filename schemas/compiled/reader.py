@@ -45,8 +45,15 @@ def _read_fields(source: Source, fields: Sequence[Any]) -> str:
 
 
 def _read_number(source: Source, value: str) -> None:
-    source.add(f"{value} = data[at]", "at += 1")
-    source.block(f"if {value} > 127:", f"{value}, at = _read_varint(data, at - 1)")
+    source.add(f"{value} = _NUMBERS[data[at]]")
+    source.block(f"if {value} is None:", f"{value}, at = _long_number(data, at)")
+    source.block("else:", "at += 1")
+
+
+def _read_sized(source: Source, value: str, suffix: str) -> None:
+    source.add("size = _SIZES[data[at]]")
+    source.block("if not size:", "size, at = _long_size(data, at)")
+    source.add("stop = at + size", f"{value} = data[at + 1 : stop]{suffix}", "at = stop")
 
 
 def _read(source: Source, schema: Any, value: str) -> None:
@@ -57,16 +64,12 @@ def _read(source: Source, schema: Any, value: str) -> None:
     kind = schema if isinstance(schema, str) else schema["type"]
     if kind in {"int", "long"}:
         _read_number(source, value)
-        source.add(f"{value} = ({value} >> 1) ^ -({value} & 1)")
     elif kind == "boolean":
         source.add(f"{value} = data[at]", "at += 1")
         source.block(f"if {value} > 1:", "_fail('a boolean that is neither')")
         source.add(f"{value} = {value} == 1")
     elif kind in {"string", "bytes"}:
-        _read_number(source, value)
-        source.block(f"if {value} & 1:", "_fail('a negative length')")
-        suffix = ".decode()" if kind == "string" else ""
-        source.add(f"stop = at + ({value} >> 1)", f"{value} = data[at:stop]{suffix}", "at = stop")
+        _read_sized(source, value, ".decode()" if kind == "string" else "")
     elif kind == "fixed":
         source.add(f"{value} = data[at : at + {schema['size']}]", f"at += {schema['size']}")
     elif kind == "array":
@@ -91,13 +94,13 @@ def _read_array(source: Source, schema: Any, value: str) -> None:
     source.indent()
     _read_number(source, count)
     source.block(f"if not {count}:", "break")
-    source.add(f"if {count} & 1:")  # a negative count is followed by the block's size in bytes
+    source.add(f"if {count} < 0:")  # a negative count is followed by the block's size in bytes
     source.indent()
-    source.add(f"{count} += 1")
+    source.add(f"{count} = -{count}")
     _read_number(source, item)
     source.dedent()
-    source.block(f"if {count} >> 1 > end:", "_fail('more items than bytes')")
-    source.add(f"for _ in range({count} >> 1):")
+    source.block(f"if {count} > end:", "_fail('more items than bytes')")
+    source.add(f"for _ in range({count}):")
     source.indent()
     _read(source, schema["items"], item)
     source.add(f"{value}.append({item})")

@@ -49,18 +49,35 @@ def _fixed(value: bytes, size: int) -> bytes:
     return value
 
 
-def _read_varint(data: bytes, at: int) -> tuple[int, int]:
-    """Read what is left of a long varint, still in zigzag; return it and where it ends."""
+# For the first byte of a length: that byte and the bytes that follow; 0: a longer or bad one.
+_SIZES: Final = tuple(0 if n > 0x7F or n & 1 else (n >> 1) + 1 for n in range(256))
+# For the first byte of a number: the number; None: a longer one.
+_NUMBERS: Final = tuple(None if n > 0x7F else (n >> 1) ^ -(n & 1) for n in range(256))
+
+
+def _long_number(data: bytes, at: int) -> tuple[int, int]:
+    """Read a number of several bytes; return it and where it ends."""
     value = shift = 0
     while True:
         byte = data[at]
         at += 1
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
-            return value, at
+            return (value >> 1) ^ -(value & 1), at
         shift += 7
         if shift > 63:
             raise ValueError("a number of more than 64 bits")
+
+
+def _long_size(data: bytes, at: int) -> tuple[int, int]:
+    """Read a length of several bytes; return it with its last byte, and where that is."""
+    first, second = data[at], data[at + 1]
+    if first & 0x81 == 0x80 and second < 0x80:  # two bytes, by far the most frequent
+        return ((first & 0x7F | second << 7) >> 1) + 1, at + 1
+    size, at = _long_number(data, at)
+    if size < 0:
+        raise ValueError("a negative length")
+    return size + 1, at - 1
 
 
 def _fail(reason: str) -> None:
@@ -125,7 +142,8 @@ class Source:
         text = "\n".join([f"def {name}({signature}):", *self.lines])
         scope: dict[str, Any] = {
             "_int": _int, "_long": _long, "_fixed": _fixed, "_fail": _fail,
-            "_read_varint": _read_varint, "_VARINTS": _VARINTS, "_SMALL": _SMALL,
+            "_long_number": _long_number, "_long_size": _long_size, "_NUMBERS": _NUMBERS,
+            "_SIZES": _SIZES, "_VARINTS": _VARINTS, "_SMALL": _SMALL,
         }  # fmt: skip
         exec(compile(text, f"<compiled {name}>", "exec"), scope)  # noqa: S102 - from our own schemas
         function: Callable[..., Any] = scope[name]
