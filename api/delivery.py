@@ -260,8 +260,17 @@ class Hub:
                 await asyncio.sleep(_LOOK_S)
                 continue
             for stream, answer in zip(streams, answers, strict=True):
+                if answer is None and stream.store_was_away:
+                    # It ended while nobody could give it a sign of life, but its reader is here.
+                    await self._restore(stream)
+                    continue
                 due[stream.channel.id] = now_s + min(_REFRESH_S, stream.timeout_s / 3)
                 stream.refreshed(answer)
+
+    async def _restore(self, stream: Session) -> None:
+        with contextlib.suppress(Unavailable):
+            await self._store.restore(stream.as_kept(), stream.connection)
+            stream.store_was_away = False
 
     async def _keep_cursors(self) -> None:
         """Save how far streams were served, those that were told something."""

@@ -90,6 +90,11 @@ class Member:
         self.checked: dict[str, int] = dict(subscription.since)
         self.fresh = True
 
+    @property
+    def is_active(self) -> bool:
+        """Whether the subscription has not ended."""
+        return self.subscription.ended is None
+
 
 class Told(NamedTuple):
     """One event for one member; a message's sort into the order in which a reader gets them.

@@ -11,7 +11,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Final
 
-from api import access, channels, event_ids, sse
+from api import access, channels, delivery_metronome, event_ids, sse
 from api.delivery_message import Message, plan
 from api.matcher import Matcher
 from pipeline.event_types import inotify
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from api.delivery_message import Member, Told
     from api.delivery_stream import Stream
+    from api.event_ids import Layer
     from pipeline.event_types.base import EventType
 
 logger = logging.getLogger(__name__)
@@ -33,6 +34,10 @@ WAIT_S: Final = 5.0
 
 RETRY_S: Final = 0.5
 _IGNORED: Final = sse.middle(inotify.IGNORED_PAYLOAD)
+
+
+TICKS: Final = "ticks"
+"""Under this name an ended metronome keeps its last tick."""
 
 
 class SlowReader(Exception):  # noqa: N818 - not ours to mend
@@ -71,6 +76,7 @@ class Past:
             stream.held, stream.overflowed = [], False
         self._index()
         await self._snapshots()
+        self._ended_metronomes()
         for event_type, shard in self._sources():
             await self._read(event_type, shard, self.node.marks[event_type.name].get(shard, 0))
         held = stream.held
@@ -150,6 +156,8 @@ class Past:
                 for _, value in chunk:
                     await self._tell_value(event_type, value, starts)
                 await self._drain()
+            floor = (await log.state([shard])).floors.get(shard, 0)
+            self._losses(event_type, shard, slot, floor)  # trimmed while it was read
         self._close_ended(slot, event_ids.behind(up_to), starts)
         self.stream.advance(slot, event_ids.end_of(up_to))
 
@@ -214,7 +222,10 @@ class Past:
                 continue
             self.node.replace(member, after)
             if not access.is_allowed(stream.principal, after):
-                await self.end(member, message.shard, message.number, channels.LAST_RANK)
+                if after.event_type == message.event_type.name:
+                    await self.end(member, message.shard, message.number, channels.LAST_RANK)
+                else:
+                    await self.end_at_once(member, {message.shard: message.number})
             elif after.path != one.path:
                 await self._keep_place(after, message)
 
@@ -245,6 +256,16 @@ class Past:
         member.subscription = one.replace(ended=ended, end=end)
         self._closing(member)
 
+    async def end_at_once(self, member: Member, ended: Mapping[str, int]) -> None:
+        """End a subscription of a type that has no last event of its own."""
+        try:
+            sequence = member.sequence
+            await self.node.store.end(self.stream.channel.id, sequence, ended, None)
+        except Unavailable as error:
+            logger.warning("a subscription ends that the store cannot be told of: %s", error)
+        self.stream.drop(member)
+        self.close(member, "", 0)
+
     def _closing(self, member: Member) -> None:
         one = member.subscription
         if one.end is not None:
@@ -273,6 +294,41 @@ class Past:
 
     async def _snapshots(self) -> None:
         """Tell what was there when subscriptions with a snapshot were made."""
+        for member in list(self.stream.members.values()):
+            one = member.subscription
+            layer = self.stream.layer_of(member)
+            if not one.snapshot or one.ended is not None or not snapshot_is_due(layer):
+                continue
+            slot = snapshot_slot(member.sequence)
+            done = event_ids.number_of(layer.places.get(slot, 0))
+            chunks = await self.node.store.read_snapshot(
+                self.stream.channel.id, one.snapshot, done
+            )
+            async for chunk in chunks:
+                for payload in chunk:
+                    done += 1
+                    layer.places[slot] = event_ids.place(done)
+                    self.stream.send(
+                        self.stream.ids.encode(tuple(self.stream.layers)),
+                        member,
+                        sse.middle(payload),
+                    )
+                await self._drain()
+            layer.places[slot] = event_ids.place(done)
+
+    def _ended_metronomes(self) -> None:
+        """Tell the last ticks of metronomes that ended while the reader was away."""
+        for member in list(self.stream.members.values()):
+            one = member.subscription
+            if one.metronome is None or one.ended is None:
+                continue
+            slot = channels.slot_name(one.event_type, one.id)
+            told = event_ids.number_of(self.stream.start(member, slot, ""))
+            last = one.ended.get(TICKS, 0)
+            self.stream.drop(member)
+            if told < last:
+                delivery_metronome.tell_ticks(self.stream, member, told, last)
+                self.close(member, slot, 0)
 
     async def _drain(self) -> None:
         """Write what is pending and wait until the reader has taken most of it."""
@@ -285,6 +341,19 @@ class Past:
                 await stream.sink.drain()
         except TimeoutError:
             raise SlowReader("the reader has taken nothing for too long") from None
+
+
+def snapshot_slot(sequence: int) -> str:
+    """Return the slot in which a subscription's snapshot is counted."""
+    return f"snapshot:{sequence}"
+
+
+def snapshot_is_due(layer: Layer) -> bool:
+    """Whether snapshots of a layer's subscriptions may still have to be told.
+
+    They come before all else: a layer that has other places and no snapshot's is past them.
+    """
+    return not layer.places or any(slot.startswith("snapshot:") for slot in layer.places)
 
 
 def _is_over(one: channels.Subscription, told: Told, shard: str) -> bool:

@@ -7,15 +7,17 @@ import logging
 from typing import TYPE_CHECKING, Any, Final
 
 from api import access, channels, event_ids, sse
-from api.delivery_past import Past, SlowReader
+from api.channel_store import Attachment
+from api.delivery_admission import Admission
+from api.delivery_metronome import Ticker, due
+from api.delivery_past import TICKS, Past, SlowReader, snapshot_slot
 from api.delivery_stream import Stream
 from api.event_ids import Layer
 from schemas.errors import Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
-    from api.channel_store import Attachment
     from api.channels import Subscription
     from api.delivery_message import Member
     from api.delivery_node import Node
@@ -64,6 +66,8 @@ class Session(Stream):
         self._last_event_id = last_event_id
         self._resume = resume
         self._past = Past(self)
+        self._admission = Admission(self, self._past)
+        self._ticker = Ticker(self)
         self._task: asyncio.Task[Any] | None = None
         self._finished = False
         self._goodbye = b""
@@ -101,11 +105,13 @@ class Session(Stream):
     async def _serve(self) -> None:
         await self._hand_over()
         self._begin()
-        await self._admit(list(self.members.values()))
+        await self._admission.check(list(self.members.values()))
         while True:
             await self._past.catch_up()
+            self._ticker.start()
             await self.wake.wait()
             self.wake.clear()
+            await self._finished_metronomes()
             if self._changed:
                 self._changed = False
                 await self._news()
@@ -176,13 +182,23 @@ class Session(Stream):
         self.version = attachment.channel.version
         cursor = self._given_cursor()
         if cursor is None and self.channel.connected_before:
+            self._skip_ticks()
             cursor = (Layer(self.channel.seen_generation, self.slots()),)
         self.layers = [Layer(layer.generation, dict(layer.places)) for layer in cursor or ()]
         if not self.layers or self.layers[-1].generation < self.generation:
             self.layers.append(Layer(self.generation, {}))
 
+    def _skip_ticks(self) -> None:
+        """Begin metronomes at the tick that is due next."""
+        for member in self.members.values():
+            one = member.subscription
+            if one.metronome is not None:
+                slot = channels.slot_name(one.event_type, one.id)
+                self.ticks[slot] = due(one.metronome, self.node.clock())
+
     def _given_cursor(self) -> event_ids.Cursor | None:
         known = {*self.channel.slots, *self.slots()}
+        known |= {snapshot_slot(sequence) for sequence in self.members}
         known |= {
             channels.slot_name(name, shard)
             for name, marks in self.node.marks.items()
@@ -196,45 +212,13 @@ class Session(Stream):
             cursor = self.ids.decode(saved, known) if saved else None
         return cursor
 
-    async def _admit(self, members: Sequence[Member]) -> None:
-        """Ask the storage whether the subscriptions are still allowed."""
-        asked = [
-            member
-            for member in members
-            if member.subscription.inode and member.subscription.ended is None
-        ]
-        gate = asyncio.Semaphore(_AT_ONCE)
-
-        async def ask(member: Member) -> None:
-            async with gate:
-                await self._check(member)
-
-        await asyncio.gather(*(ask(member) for member in asked))
-
-    async def _check(self, member: Member) -> None:
-        one = member.subscription
-        while True:
-            try:
-                found = await self.node.gatekeeper.place(self.credentials, one.path, follow=False)
-                break
-            except Unavailable:
-                await asyncio.sleep(_RETRY_S)
-        if found is None or found.inode != one.inode:
-            await self._revoke(member)
-            return
-        member.checked = dict(found.positions)
-        self.node.replace(member, channels.moved(member.subscription, found))
-        if not access.is_allowed(self.principal, member.subscription):
-            await self._revoke(member)
-
     async def _revoke(self, member: Member) -> None:
         """End a subscription now: access to it is gone, or it was deleted by its owner."""
         one = member.subscription
         marks = self.node.marks.get(one.event_type, {})
-        _, end = channels.ending(one, marks)
+        ended, end = channels.ending(one, marks)
         if end is None:
-            self.drop(member)
-            self._past.close(member, "", 0)
+            await self._past.end_at_once(member, ended)
             return
         self.fall_behind()
         shard, number, _ = end
@@ -251,6 +235,7 @@ class Session(Stream):
         if attachment is None:
             self.finish(close_subscriptions=True)
             return
+        self.channel = attachment.channel
         self.version = attachment.channel.version
         self.timeout_s = attachment.channel.timeout_s
         added = False
@@ -271,6 +256,17 @@ class Session(Stream):
         self.add(subscription)
         self.system(sse.NEW_SUBSCRIPTION, subscription=subscription.url)
         return True
+
+    async def _finished_metronomes(self) -> None:
+        """Tell the store of metronomes that have ticked their last."""
+        while self._ticker.finished:
+            one = self._ticker.finished.pop().subscription
+            assert one.metronome is not None
+            ended = {TICKS: one.metronome.count}
+            try:
+                await self.node.store.end(self.channel.id, one.sequence, ended, None)
+            except Unavailable as error:
+                logger.warning("a metronome ended that the store cannot be told of: %s", error)
 
     async def _compare(self, member: Member, subscription: Subscription) -> None:
         known = member.subscription
@@ -312,11 +308,15 @@ class Session(Stream):
             self.sink.write(sse.KEEP_ALIVE)
         self.quiet = True
 
+    def as_kept(self) -> Attachment:
+        """Return channel and subscriptions, to make them again where the store lost them."""
+        members = sorted(self.members.items())
+        return Attachment(self.channel, [member.subscription for _, member in members])
+
     def refreshed(self, answer: tuple[int, str] | None) -> None:
         """Take the store's answer to a sign of life."""
         if answer is None:
-            if not self.store_was_away:
-                self.finish(close_subscriptions=True)
+            self.finish(close_subscriptions=True)
             return
         version, connection = answer
         self.store_was_away = False
@@ -335,6 +335,7 @@ class Session(Stream):
         """Say goodbye, save how far the reader was served, give everything back."""
         if self._expiry is not None:
             self._expiry.cancel()
+        self._ticker.stop()
         self._on_end(self)
         self.flush()
         if self._goodbye:

@@ -141,10 +141,15 @@ class Stream:
         """Return the place from which a member of a stream that is behind is still to be told."""
         begun = member.subscription.since.get(shard)
         since = 0 if begun is None else event_ids.end_of(begun)
+        return max(since, self.layer_of(member).places.get(slot, 0))
+
+    def layer_of(self, member: Member) -> Layer:
+        """Return the layer that says what a member of a stream that is behind was told."""
         for layer in self.layers:
             if member.sequence <= layer.generation:
-                return max(since, layer.places.get(slot, 0))
-        return since
+                return layer
+        self.layers.append(Layer(member.sequence, {}))
+        return self.layers[-1]
 
     def advance(self, slot: str, at: int) -> None:
         """Say that everybody has been told all up to a place."""
@@ -185,6 +190,10 @@ class Stream:
         self.flush()
         self.held = None
         self._beyond.clear()
+        for member in self.members.values():
+            if member.subscription.metronome is not None:
+                slot = slot_name(member.subscription.event_type, member.subscription.id)
+                self.ticks[slot] = event_ids.number_of(self.start(member, slot, ""))
         places = self.slots()
         for slot, at in self.layers[-1].places.items():
             if at > places.get(slot, at):

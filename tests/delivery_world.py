@@ -156,7 +156,12 @@ class World:
         await asyncio.gather(*(task for _, task, _ in self.streams), return_exceptions=True)
 
     def directory(
-        self, inode: bytes, path: str, ancestors: bytes = ROOT, permissions: str = ""
+        self,
+        inode: bytes,
+        path: str,
+        ancestors: bytes = ROOT,
+        permissions: str = "",
+        positions: Mapping[str, int] | None = None,
     ) -> None:
         """Let a directory stand somewhere."""
         depth = len(ancestors) // 18 + 1
@@ -164,7 +169,7 @@ class World:
             inode=inode,
             is_directory=True,
             shard="sim",
-            positions={},
+            positions=positions or {},
             path=path,
             ancestors=ancestors,
             permissions=permissions or " ".join(["0:0:755"] * depth),

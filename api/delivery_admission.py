@@ -1,0 +1,120 @@
+"""Whether a stream's subscriptions are still allowed when it is opened; the storage decides.
+
+What is not where it was may have been moved (its watch goes with it), deleted (then its events up
+to that are still told) or closed to this user (then nothing is told any more): the storage answers
+the same to all three, the replay log knows which.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from api import access, channels, event_ids, matcher
+from schemas import codec
+from schemas.errors import BadRecord, Unavailable
+from schemas.vocabulary import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from api.channels import Place, Subscription
+    from api.delivery_message import Member
+    from api.delivery_past import Past
+    from api.delivery_stream import Stream
+
+DOUBT_S: Final = 1.0
+"""How long what became of an object is looked for: its last event may still be on its way."""
+
+_RETRY_S: Final = 0.1
+_AT_ONCE: Final = 16
+
+
+class Admission:
+    """Checks the subscriptions of one stream."""
+
+    def __init__(self, stream: Stream, past: Past) -> None:
+        self._stream = stream
+        self._node = stream.node
+        self._past = past
+
+    async def check(self, members: Sequence[Member]) -> None:
+        """Ask the storage about each, and end those that are allowed no more."""
+        gate = asyncio.Semaphore(_AT_ONCE)
+
+        async def check(member: Member) -> None:
+            async with gate:
+                await self._check(member)
+
+        asked = [one for one in members if one.subscription.inode and one.is_active]
+        if len(asked) == 1:
+            await self._check(asked[0])
+        elif asked:
+            await asyncio.gather(*(check(member) for member in asked))
+
+    async def _check(self, member: Member) -> None:
+        loop = asyncio.get_running_loop()
+        ends_s = loop.time() + DOUBT_S
+        while True:
+            try:
+                found = await self._place(member.subscription)
+                if found is not None:
+                    await self._take(member, found)
+                    return
+                now = await self._look(member)
+            except Unavailable:
+                ends_s = loop.time() + DOUBT_S
+            else:
+                if now is None:
+                    return
+                if now.path != member.subscription.path:
+                    self._node.replace(member, now)
+                    continue
+                if loop.time() > ends_s:
+                    await self._forfeit(member)
+                    return
+            await asyncio.sleep(_RETRY_S)
+
+    async def _place(self, one: Subscription) -> Place | None:
+        credentials = self._stream.credentials
+        found = await self._node.gatekeeper.place(credentials, one.path, follow=False)
+        return found if found is not None and found.inode == one.inode else None
+
+    async def _take(self, member: Member, found: Place) -> None:
+        """Go on with an object where it is now."""
+        member.checked = {**member.checked, **found.positions}
+        self._node.replace(member, channels.moved(member.subscription, found))
+        if not access.is_allowed(self._stream.principal, member.subscription):
+            await self._forfeit(member)
+
+    async def _look(self, member: Member) -> Subscription | None:
+        """Read in the log where an object went; None: it was deleted."""
+        one = member.subscription
+        event_type = self._node.event_types[one.event_type]
+        inodes = matcher.split(one.ancestors + one.inode)
+        tell, log = event_type.tell, self._node.logs[event_type.name]
+        for shard in self._node.shards(one):
+            slot = channels.slot_name(one.event_type, shard)
+            after = event_ids.read_from(self._stream.start(member, slot, shard))
+            up_to = self._node.marks[one.event_type].get(shard, 0)
+            await log.wait_for(shard, up_to, DOUBT_S)
+            async for chunk in log.read(shard, inodes, [], after, up_to):
+                for _, value in chunk:
+                    try:
+                        record = codec.decode(event_type.topic.schema, value)
+                    except BadRecord:
+                        continue
+                    if record.get("kind") == Kind.RENAME:
+                        one = access.after_change(one, record)
+                    if any(told.ends_watch for told in tell(record, one.watch, one.inode)):
+                        return None
+        return one
+
+    async def _forfeit(self, member: Member) -> None:
+        """End a subscription where its reader was: what came after is not theirs to see."""
+        one = member.subscription
+        shard = one.shard or min(self._node.shards(one), default="")
+        slot = channels.slot_name(one.event_type, shard)
+        at = self._stream.start(member, slot, shard)
+        number = event_ids.number_of(at)
+        await self._past.end(member, shard, number, event_ids.ending_rank(at, number))
