@@ -7,6 +7,7 @@ instant. What is absent and what is forbidden are answered by the same bytes.
 
 from __future__ import annotations
 
+import dataclasses
 import uuid
 from typing import TYPE_CHECKING, Any
 
@@ -90,6 +91,9 @@ async def _on_namespace(  # noqa: PLR0917
     if watch.modifiers & IN_ONLYDIR and not found.place.is_directory:
         raise problems.bad_request(f"Failed condition: IN_ONLYDIR with {found.type} target")
     place = found.place
+    if getattr(kind, "own_shards", False):
+        # Its messages are not counted by the storage: they may be in any shard.
+        place = dataclasses.replace(place, shard="")
     if not place.shard:
         place = storage_client.with_positions(place, services.hub.marks(kind.name))
     wanted = channels.namespace_subscription(kind.name, selector, watch, place, url)

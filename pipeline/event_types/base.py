@@ -112,6 +112,9 @@ class Subscribable(Protocol):
 class EventType(Subscribable, Protocol):
     """One kind of event that is derived from billing records.
 
+    A type whose messages are not derived but made elsewhere, and counted there, has one more
+    attribute, `own_shards = True`: they are not in the shard of what they are about.
+
     Attributes:
         topic: where its messages go.
     """

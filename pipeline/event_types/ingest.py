@@ -38,6 +38,7 @@ class Ingest:
     )
     topic: ClassVar[Topic] = Topic("ingest-jobs", "ingest", 7 * DAYS, key="the runner's shard")
     watches_namespace: ClassVar[bool] = True
+    own_shards: ClassVar[bool] = True
     selector_schema: ClassVar[Mapping[str, Any]] = selectors.schema(
         "http://storage-events/ingestSelectors#",
         "Whose processing to watch",
