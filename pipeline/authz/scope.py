@@ -5,18 +5,17 @@ A *permission* is what one object says about who may do what with it (`uid:gid:m
 needed and its permission (`x=1000:1000:750 rx=0:0:700`); the empty scope is open to everybody.
 The text of both is described on the page "The seams".
 
-The rule is POSIX's: owner, else any group, else others; the first class that fits decides, also
-if a later one would allow more. ACL entries come first. Root is asked nothing. What everybody
-passes is left out of a scope, so most scopes are short and few, and decisions are remembered for
-each scope and principal: a warm `may_see` is a dictionary look-up.
+Root is asked nothing. What everybody passes is left out of a scope, so most scopes are short and
+few, and decisions are remembered for each scope and principal: a warm `may_see` is a dictionary
+look-up.
 """
 
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
-from pipeline.authz import acl as acls
+from pipeline.authz import checks
 from schemas.errors import BadRecord
 
 if TYPE_CHECKING:
@@ -29,51 +28,14 @@ OPEN: Final = ""
 
 STICKY: Final = 0o1000
 
-_BITS: Final = {"r": 4, "w": 2, "x": 1}
 _REMEMBERED_TEXTS: Final = 16_384
 _REMEMBERED_DECISIONS: Final = 1024
-
-
-class Permission(NamedTuple):
-    """A permission, read.
-
-    Attributes:
-        uid: owner.
-        gid: owning group.
-        mode: POSIX mode bits, with set-id and sticky bits.
-        acl: the ACL's entries that speak about the object itself.
-    """
-
-    uid: int
-    gid: int
-    mode: int
-    acl: tuple[acls.Entry, ...]
 
 
 def permission(uid: int, gid: int, mode: int, acl: str = "") -> str:
     """Write a permission; of `mode` the file type is left out, `acl` may be empty."""
     text = f"{uid}:{gid}:{mode & 0o7777:o}"
     return f"{text}|{acl}" if acl else text
-
-
-@functools.lru_cache(maxsize=_REMEMBERED_TEXTS)
-def parse(text: str) -> Permission:
-    """Read a permission.
-
-    Raises:
-        BadRecord: it is none.
-    """
-    numbers, _, acl = text.partition("|")
-    try:
-        uid, gid, mode = numbers.split(":")
-        return Permission(
-            int(uid),
-            int(gid),
-            int(mode, 8),
-            tuple(entry for entry in acls.parse_acl(acl) if not entry.inherit_only),
-        )
-    except ValueError:
-        raise BadRecord(f"not a permission (uid:gid:mode|acl): {text!r}") from None
 
 
 def split(permissions: str) -> list[str]:
@@ -86,43 +48,13 @@ def join(permissions: Iterable[str]) -> str:
     return " ".join(permissions)
 
 
-def _names(entry: acls.Entry, of: Permission, principal: Principal) -> bool:
-    who = entry.who
-    if who == "EVERYONE@":
-        return True
-    if who == "OWNER@":
-        return principal.uid == of.uid
-    if who == "GROUP@":
-        return of.gid in principal.gids
-    number = int(who[2:])
-    return principal.uid == number if who[0] == "u" else number in principal.gids
-
-
-def _class_bits(of: Permission, principal: Principal) -> int:
-    if principal.uid == of.uid:
-        return of.mode >> 6
-    if of.gid in principal.gids:
-        return of.mode >> 3
-    return of.mode
-
-
-def _decide(of: Permission, right: str, principal: Principal) -> bool:
-    for entry in of.acl:
-        if right in entry.rights and _names(entry, of, principal):
-            return entry.allows
-    return bool(_class_bits(of, principal) & _BITS[right])
-
-
 def allows(principal: Principal, permission: str, needs: str) -> bool:
     """Whether a permission gives a principal all the rights in `needs` (of `rwx`).
 
     Raises:
         BadRecord: the text is not a permission.
     """
-    if principal.is_root:
-        return True
-    of = parse(permission)
-    return all(_decide(of, right, principal) for right in needs)
+    return principal.is_root or checks.passes(principal, checks.check(permission, needs))
 
 
 def may_remove(principal: Principal, directory: str, entry: str) -> bool:
@@ -137,32 +69,20 @@ def may_remove(principal: Principal, directory: str, entry: str) -> bool:
     """
     if not allows(principal, directory, "wx"):
         return False
-    of = parse(directory)
+    of = checks.parse(directory)
     return (
         not of.mode & STICKY
         or principal.is_root
-        or principal.uid in {of.uid, parse(entry).uid}
+        or principal.uid in {of.uid, checks.parse(entry).uid}
     )  # fmt: skip
-
-
-def _open_to_everybody(of: Permission, right: str) -> bool:
-    """Whether no principal at all can be refused a right: true only if each outcome grants it."""
-    for entry in of.acl:
-        if right in entry.rights:
-            if not entry.allows:
-                return False
-            if entry.who == "EVERYONE@":
-                return True
-    bit = _BITS[right]
-    return of.mode & (bit << 6 | bit << 3 | bit) == bit << 6 | bit << 3 | bit
 
 
 def _scope(needed: Iterable[tuple[str, str]]) -> str:
     """Make the scope that needs these (rights, permission): without open ones, each once."""
     merged: dict[str, str] = {}
     for needs, text in needed:
-        of = parse(text)
-        closed = {right for right in needs if not _open_to_everybody(of, right)}
+        of = checks.parse(text)
+        closed = {right for right in needs if not checks.open_to_everybody(of, right)}
         if closed:
             closed.update(merged.get(text, ""))
             merged[text] = "".join(right for right in "rwx" if right in closed)
@@ -213,7 +133,7 @@ def unlisted(permissions: str) -> str:
     return " ".join(
         f"{index}={text}"
         for index, text in enumerate(split(permissions)[:-2])
-        if not _open_to_everybody(parse(text), "r")
+        if not checks.open_to_everybody(checks.parse(text), "r")
     )
 
 
@@ -238,6 +158,26 @@ def _entries(scope: str) -> tuple[tuple[str, str], ...]:
     return tuple((needs, text) for needs, _, text in parts)
 
 
+@functools.lru_cache(maxsize=_REMEMBERED_TEXTS)
+def _compiled(scope: str) -> tuple[checks.Check, ...]:
+    return tuple(checks.check(text, needs) for needs, text in _entries(scope))
+
+
+def _decided(principal: Principal, scope: str) -> bool:
+    """Decide, and remember it."""
+    decision = True
+    if not principal.is_root:
+        for check in _compiled(scope):
+            if not checks.passes(principal, check):
+                decision = False
+                break
+    decisions = principal.decisions
+    if len(decisions) >= _REMEMBERED_DECISIONS:
+        decisions.clear()
+    decisions[scope] = decision
+    return decision
+
+
 def may_see(principal: Principal, scope: str) -> bool:
     """Whether a principal may see what has this scope.
 
@@ -248,11 +188,5 @@ def may_see(principal: Principal, scope: str) -> bool:
     """
     if not scope:
         return True
-    decisions = principal.decisions
-    decision = decisions.get(scope)
-    if decision is None:
-        decision = all(allows(principal, text, needs) for needs, text in _entries(scope))
-        if len(decisions) >= _REMEMBERED_DECISIONS:
-            decisions.clear()
-        decisions[scope] = decision
-    return decision
+    decision = principal.decisions.get(scope)
+    return _decided(principal, scope) if decision is None else decision

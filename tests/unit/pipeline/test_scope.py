@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.authz import acl, scope
+from pipeline.authz import acl, checks, scope
 from schemas.errors import BadRecord
 from tests.builders import principal
 from tests.strategies import IDS, PERMISSIONS, PRINCIPALS
@@ -99,7 +99,7 @@ def test_granting_a_bit_to_all_classes_never_hides(
 ) -> None:
     """More rights for every class never take a right away."""
     index = at % len(path)
-    of = scope.parse(path[index])
+    of = checks.parse(path[index])
     everywhere = 0o111 if bits in {0o100, 0o10, 0o1} else 0o444
     wider = scope.permission(of.uid, of.gid, of.mode | everywhere, acl.acl_text(of.acl))
     changed = [*path[:index], wider, *path[index + 1 :]]
