@@ -1,9 +1,10 @@
 """The operations on a real directory, watched by the kernel."""
-# ruff: noqa: PTH101, PTH102, PTH104, PTH106, PTH108, PTH118, PTH208, PTH211
+# ruff: noqa: PTH101, PTH102, PTH104, PTH106, PTH108, PTH112, PTH118, PTH208, PTH211
 # the system calls themselves are what is compared
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from typing import TYPE_CHECKING, Any
@@ -94,6 +95,8 @@ class Linux:
             os.close(file)
 
     def _read(self, path: str) -> None:
+        if os.path.isdir(path):  # opening it would succeed: the difference failed-operations
+            raise IsADirectoryError(errno.EISDIR, "")
         file = os.open(path, os.O_RDONLY)
         try:
             os.read(file, 1 << 20)
