@@ -97,3 +97,16 @@ DIFFERENCES = (
         "its locality is an attribute of a file; dCache does it so",
     ),
 )
+
+
+def table() -> str:
+    """Return the table as Markdown."""
+    rows = [
+        f"| `{difference.name}` | {difference.linux} | {difference.here} | {difference.why} |"
+        for difference in DIFFERENCES
+    ]
+    return "\n".join(["| name | Linux | here | why |", "|---|---|---|---|", *rows]) + "\n"
+
+
+if __name__ == "__main__":
+    print(table())
