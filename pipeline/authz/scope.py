@@ -159,22 +159,24 @@ def _entries(scope: str) -> tuple[tuple[str, str], ...]:
 
 
 @functools.lru_cache(maxsize=_REMEMBERED_TEXTS)
-def _compiled(scope: str) -> tuple[checks.Check, ...]:
-    return tuple(checks.check(text, needs) for needs, text in _entries(scope))
+def _compiled(scope: str) -> tuple[str, tuple[checks.Check, ...]]:
+    """Return the one copy of a scope's text that is remembered, and what it compares."""
+    return scope, tuple(checks.check(text, needs) for needs, text in _entries(scope))
 
 
 def _decided(principal: Principal, scope: str) -> bool:
     """Decide, and remember it."""
+    text, needed = _compiled(scope)
     decision = True
     if not principal.is_root:
-        for check in _compiled(scope):
+        for check in needed:
             if not checks.passes(principal, check):
                 decision = False
                 break
     decisions = principal.decisions
     if len(decisions) >= _REMEMBERED_DECISIONS:
         decisions.clear()
-    decisions[scope] = decision
+    decisions[text] = decision
     return decision
 
 
