@@ -5,6 +5,7 @@ A test makes them again and fails where they differ, so the pages are true.
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import TYPE_CHECKING
 from api.settings import ApiSettings
 from deploy.local.settings import StackSettings
 from pipeline.event_types import registry as event_types
+from pipeline.ingest.settings import IngestSettings
+from pipeline.replication.settings import ReplicationSettings
 from pipeline.settings import PipelineSettings
 from schemas import registry, topics
 from schemas.settings import Secret, describe
@@ -21,16 +24,20 @@ from storage_sim.settings import StorageSettings
 if TYPE_CHECKING:
     from schemas.topics import Topic
 
-REFERENCE = Path(__file__).parents[1] / "docs" / "reference"
+_ROOT = Path(__file__).parents[1]
+REFERENCE = _ROOT / "docs" / "reference"
+_SETTINGS = re.compile(r"^settings, from the environment", re.MULTILINE | re.IGNORECASE)
 _MADE = "<!-- Made by `make reference`; edit the code instead. -->\n"
 
 PROCESSES = {
     "The storage: `python -m storage_sim serve`": StorageSettings,
     "A worker: `python -m pipeline worker`": PipelineSettings,
     "An API node: `python -m api serve`": ApiSettings,
+    "Processing on ingest: `python -m pipeline.ingest`": IngestSettings,
+    "Replication: `python -m pipeline.replication`": ReplicationSettings,
     "The stack on one machine: `make up`, `make demo`": StackSettings,
 }
-COMMANDS = ("storage_sim", "pipeline", "api", "deploy.local", "benchmarks")
+PACKAGES = ("schemas", "storage_sim", "pipeline", "api", "deploy", "benchmarks")
 
 
 def _type(kind: object) -> str:
@@ -95,23 +102,27 @@ def topics_page() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _help(arguments: list[str]) -> str:
+def _help(module: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", *arguments, "--help"],
+        [sys.executable, "-m", module, "--help"],
         capture_output=True,
         text=True,
         check=True,
         env={"COLUMNS": "96", "PATH": ""},
-        cwd=Path(__file__).parents[1],
+        cwd=_ROOT,
     )
-    return done.stdout.partition("\nEnvironment:")[0].rstrip()
+    return _SETTINGS.split(done.stdout)[0].rstrip()
 
 
 def cli_page() -> str:
     """Return the page of all commands."""
     lines = ["# Commands", "", _MADE]
-    for module in COMMANDS:
-        lines += [f"## `python -m {module}`", "", "```text", _help([module]), "```", ""]
+    mains = (
+        main for package in PACKAGES for main in sorted(_ROOT.glob(f"{package}/**/__main__.py"))
+    )
+    for main in mains:
+        module = ".".join(main.parent.relative_to(_ROOT).parts)
+        lines += [f"## `python -m {module}`", "", "```text", _help(module), "```", ""]
     return "\n".join(lines)
 
 

@@ -80,7 +80,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m deploy.local",
         description="The whole stack as processes on this machine.",
-        epilog=f"Environment:\n{settings.help_text(StackSettings)}",
+        epilog=f"Settings, from the environment:\n\n{settings.help_text(StackSettings)}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("command", choices=commands)

@@ -6,7 +6,7 @@ cd "$(dirname "$0")/../.."
 
 # Ports of its own, so that it runs beside `make up`.
 export API_PORT=${API_PORT:-13880} WEBDAV_PORT=${WEBDAV_PORT:-12880} REST_PORT=${REST_PORT:-13881}
-export KAFKA_PORT=${KAFKA_PORT:-19093} REDIS_PORT=${REDIS_PORT:-16379}
+export KAFKA_PORT=${KAFKA_PORT:-19192} REDIS_PORT=${REDIS_PORT:-16379}
 export COMPOSE_PROJECT_NAME=storage-events-test
 api=http://127.0.0.1:$API_PORT/api/v1/events
 webdav=http://127.0.0.1:$WEBDAV_PORT
