@@ -7,11 +7,15 @@ import contextlib
 import logging
 import signal
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
+from pipeline.authz import issuers as issuer_files
+from pipeline.authz import tokens
+from schemas.errors import SettingsError
 from storage_sim import macaroon_login
 from storage_sim.authentication import Authenticator
 from storage_sim.billing import Biller
@@ -55,7 +59,16 @@ async def serve(settings: StorageSettings) -> None:
     users = Users(Path(settings.users_file))
     storage = open_storage(settings, users)
     keys = MacaroonKeys(Path(settings.folder) / "macaroon-keys.json")
-    authenticator = Authenticator(users, token_readers=[macaroon_login.reader(keys.lookup)])
+    issuers = (
+        issuer_files.read_issuers(Path(settings.issuers_file)) if settings.issuers_file else {}
+    )
+    authenticator = Authenticator(
+        users,
+        token_readers=[
+            macaroon_login.reader(keys.lookup),
+            tokens.reader(issuers.values(), users.find, time.time),
+        ],
+    )
     publisher = Publisher(
         storage,
         bootstrap=settings.bootstrap,
@@ -84,11 +97,23 @@ async def serve(settings: StorageSettings) -> None:
             copy_networks=settings.copy_networks,
             copy_ca=settings.copy_ca,
         ),
+        tls=_tls_files(settings),
     )
     try:
         await _run(settings, publisher, rest, door)
     finally:
         storage.close()
+
+
+def _tls_files(settings: StorageSettings) -> tuple[str, str] | None:
+    """Return certificate and key; None for plain HTTP.
+
+    Raises:
+        SettingsError: one without the other.
+    """
+    if bool(settings.tls_certificate) != bool(settings.tls_key):
+        raise SettingsError("a TLS certificate needs its key, and a key its certificate")
+    return (settings.tls_certificate, settings.tls_key) if settings.tls_key else None
 
 
 async def _run(settings: StorageSettings, publisher: Publisher, rest: Rest, door: Any) -> None:
@@ -142,5 +167,7 @@ def _rest_server(settings: StorageSettings, rest: Rest) -> uvicorn.Server:
         server_header=False,
         timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=5,
+        ssl_certfile=settings.tls_certificate or None,
+        ssl_keyfile=settings.tls_key or None,
     )
     return _RestServer(config)

@@ -79,6 +79,17 @@ class StorageSettings:
         Secret(""),
         "Key of the API: who sends it is told a watch's position and believed about addresses.",
     )
+    tls_certificate: str = setting(
+        "STORAGE_EVENTS_STORAGE_TLS_CERTIFICATE",
+        "",
+        "PEM file with the certificate chain of both doors; empty: HTTP.",
+    )
+    tls_key: str = setting("STORAGE_EVENTS_STORAGE_TLS_KEY", "", "PEM file with the private key.")
+    issuers_file: str = setting(
+        "STORAGE_EVENTS_ISSUERS_FILE",
+        "",
+        "TOML file of the issuers whose JSON Web Tokens are accepted; empty: none.",
+    )
     macaroons_over_http: str = setting(
         "STORAGE_EVENTS_MACAROONS_OVER_HTTP",
         "loopback",

@@ -228,9 +228,11 @@ class Rest:
                     f"a body has at most {self._max_body_bytes} bytes",
                 )
         try:
-            return json.loads(bytes(text))
+            body = json.loads(bytes(text))
+            json.dumps(body, ensure_ascii=False).encode()  # lone surrogates are no text
         except (ValueError, RecursionError) as error:
             raise invalid(f"bad JSON: {error}") from error
+        return body
 
     async def _live(self, _request: Request) -> Response:
         return JSONResponse({"status": "live"})

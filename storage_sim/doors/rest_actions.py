@@ -39,10 +39,6 @@ def _text(body: dict[str, Any], member: str) -> str:
     value = body.pop(member, None)
     if not isinstance(value, str):
         raise invalid(f"{member} must be a text")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise invalid(f"{member} must be Unicode text") from None
     return value
 
 

@@ -8,10 +8,13 @@ copies, digests, macaroon requests) finds them there.
 from __future__ import annotations
 
 import logging
+import re
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs
 
+from cheroot import server as cheroot_server
 from cheroot import wsgi
+from cheroot.ssl.builtin import BuiltinSSLAdapter
 from wsgidav.error_printer import ErrorPrinter
 from wsgidav.lock_man.lock_storage import LockStorageDict
 from wsgidav.request_resolver import RequestResolver
@@ -43,6 +46,7 @@ _DISCARD_MAX_BYTES: Final = 1 << 20
 _TIMEOUT_S: Final = 60
 _BACKLOG: Final = 512
 _UPLOADS: Final = frozenset({"PUT"})
+_TARGET: Final = re.compile(rb"^([A-Z]+ )(?:https?://[^/ ]*)?/+")
 
 
 def who(environ: WSGIEnvironment, authenticator: Authenticator) -> Principal | None:
@@ -171,8 +175,47 @@ def _refuse(
     return [body]
 
 
+class _OneSlash:
+    """The connection's bytes with the request's target in its plain form.
+
+    Grid clients write `//path`, which cheroot takes for a host; and RFC 9112 (3.2.2) wants
+    absolute targets accepted.
+    """
+
+    def __init__(self, raw: Any) -> None:
+        self.raw = raw
+
+    def readline(self, *size: int) -> bytes:
+        """Return the request line, its target beginning with one slash."""
+        line: bytes = self.raw.readline(*size)
+        return _TARGET.sub(rb"\1/", line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.raw, name)
+
+
+class _Request(cheroot_server.HTTPRequest):
+    """A request whose target may have more slashes than it needs."""
+
+    def read_request_line(self) -> Any:
+        """Read it, in its plain form."""
+        raw, self.rfile = self.rfile, _OneSlash(self.rfile)
+        try:
+            return super().read_request_line()  # type: ignore[no-untyped-call] # cheroot's
+        finally:
+            self.rfile = raw
+
+
+class _Connection(cheroot_server.HTTPConnection):
+    """A connection with such requests."""
+
+    RequestHandlerClass = _Request
+
+
 class _Server(wsgi.Server):
     """Cheroot, with its complaints in our log."""
+
+    ConnectionClass = _Connection
 
     def error_log(self, msg: str = "", level: int = logging.INFO, traceback: bool = False) -> None:  # noqa: FBT001, FBT002 - cheroot's
         """Write a line."""
@@ -188,6 +231,7 @@ def server(
     threads: int,
     max_body_bytes: int,
     layers: Sequence[Layer] = (),
+    tls: tuple[str, str] | None = None,
 ) -> Any:
     """Return the door, bound and ready to `serve`; `stop` ends it.
 
@@ -199,6 +243,7 @@ def server(
         threads: requests served at once.
         max_body_bytes: the largest body of what is not an upload.
         layers: what stands between gate and WsgiDAV, the outermost first.
+        tls: files of certificate chain and private key; None: plain HTTP.
     """
     application = dav_application(storage)
     for layer in reversed(layers):
@@ -215,5 +260,7 @@ def server(
     )
     door.max_request_header_size = _HEADERS_MAX_BYTES
     door.keep_alive_conn_limit = 10_000
+    if tls is not None:
+        door.ssl_adapter = BuiltinSSLAdapter(*tls)
     door.prepare()
     return door

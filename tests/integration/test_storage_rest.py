@@ -1,0 +1,298 @@
+"""The storage's REST interface: dCache's answers, the watch for the API, and refusals."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from storage_sim.core import SYSTEM
+from tests.integration.storage_doors import SERVICE_KEY, Doors, basic, open_doors
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
+
+NAMESPACE = "/api/v1/namespace"
+
+
+@pytest.fixture
+def doors(tmp_path: Path) -> Iterator[Doors]:
+    """Give a storage with open doors."""
+    with open_doors(tmp_path / "storage") as doors:
+        yield doors
+
+
+@pytest.fixture
+async def rest(doors: Doors) -> AsyncIterator[httpx.AsyncClient]:
+    """Give a client that is nobody yet."""
+    transport = httpx.ASGITransport(doors.rest, client=("192.0.2.5", 1234))
+    async with httpx.AsyncClient(transport=transport, base_url="http://storage") as client:
+        yield client
+
+
+async def post(
+    rest: httpx.AsyncClient, path: str, body: Any, user: str = "alice"
+) -> httpx.Response:
+    """Ask for an action."""
+    return await rest.post(NAMESPACE + path, content=json.dumps(body), headers=basic(user))
+
+
+async def get(
+    rest: httpx.AsyncClient, path: str, user: str = "alice", **parameters: Any
+) -> httpx.Response:
+    """Look at an object."""
+    return await rest.get(NAMESPACE + path, params=parameters, headers=basic(user))
+
+
+async def test_user(rest: httpx.AsyncClient) -> None:
+    """Who this is, as dCache says it; without credentials, nobody."""
+    answer = await rest.get("/api/v1/user", headers=basic("alice"))
+    assert answer.json() == {
+        "status": "AUTHENTICATED",
+        "uid": 1001,
+        "gids": [1001, 2000],
+        "username": "alice",
+        "homeDirectory": "/home/alice",
+        "rootDirectory": "/",
+    }
+    assert (await rest.get("/api/v1/user")).json() == {"status": "ANONYMOUS"}
+    wrong = await rest.get("/api/v1/user", headers={"Authorization": "Bearer x"})
+    assert wrong.status_code == 401
+    assert wrong.headers["WWW-Authenticate"].startswith("Basic")
+    assert wrong.json()["errors"][0]["message"]
+
+
+async def test_a_file(doors: Doors, rest: httpx.AsyncClient) -> None:
+    """All that can be asked about one."""
+    inode = doors.storage.write(SYSTEM, "/data/f.txt", b"Wikipedia")
+    doors.storage.set_xattr(SYSTEM, "/data/f.txt", "colour", "blue")
+    doors.storage.set_label(SYSTEM, "/data/f.txt", "raw")
+    plain = (await get(rest, "/data/f.txt")).json()
+    assert plain == {
+        "fileType": "REGULAR",
+        "pnfsId": inode.id.hex().upper(),
+        "fileMimeType": "text/plain",
+        "nlink": 1,
+        "mtime": inode.modified_us // 1000,
+        "creationTime": inode.created_us // 1000,
+        "size": 9,
+    }
+    everything = await get(
+        rest, "/data/f.txt", locality=True, checksum=True, xattr="true", labels="", optional="true"
+    )
+    more = everything.json()
+    assert more["fileLocality"] == "ONLINE"
+    assert {"type": "ADLER32", "value": "11e60398"} in more["checksums"]
+    assert more["extendedAttributes"] == {"colour": "blue"}
+    assert more["labels"] == ["raw"]
+    assert (more["owner"], more["group"], more["mode"]) == (0, 0, 0o644)
+    assert "watch" not in more
+
+
+@pytest.mark.parametrize(
+    "path", ["/data", "/%2Fdata", "//data", "/data/", "/%2Fdata%2F", "/data?children=True"]
+)
+async def test_ways_to_write_a_path(rest: httpx.AsyncClient, path: str) -> None:
+    """Rule R20: percent-encoded and double slashes are slashes, True is true."""
+    answer = await rest.get(f"http://storage{NAMESPACE}{path}", headers=basic("alice"))
+    assert answer.status_code == 200
+    assert answer.json()["fileType"] == "DIR"
+
+
+async def test_children_in_pages(doors: Doors, rest: httpx.AsyncClient) -> None:
+    """In the order of names, with limit and offset."""
+    for number in range(5):
+        doors.storage.write(SYSTEM, f"/home/alice/f{number}", b"")
+    answer = await get(rest, "/home/alice", children="true", limit=2, offset=1)
+    assert [child["fileName"] for child in answer.json()["children"]] == ["f1", "f2"]
+    assert (await get(rest, "/home/alice", children="true", limit="x")).status_code == 400
+
+
+async def test_absent_and_forbidden_are_the_same_bytes(
+    doors: Doors, rest: httpx.AsyncClient
+) -> None:
+    """Also for a directory that can be seen and not listed."""
+    doors.storage.write(SYSTEM, "/data/exp/f", b"")
+    doors.storage.mkdir(SYSTEM, "/data/pass", mode=0o711)
+    answers = [
+        await get(rest, "/data/exp/f", "bob"),
+        await get(rest, "/data/exp/none", "bob"),
+        await get(rest, "/data/none", "bob"),
+        await get(rest, "/data/none/none", "bob"),
+        await get(rest, "/data/exp/f/none", "bob"),
+        await get(rest, "/data/pass", "bob", children="true"),
+        await get(rest, "/data/exp", "bob", children="true"),
+    ]
+    assert {answer.status_code for answer in answers} == {404}
+    assert len({answer.content for answer in answers}) == 1
+    assert len({tuple(answer.headers.items()) for answer in answers}) == 1
+
+
+async def test_the_watch_is_for_the_api_alone(doors: Doors, rest: httpx.AsyncClient) -> None:
+    """With the service key: shard, positions, place and permissions, of one instant."""
+    doors.storage.symlink(SYSTEM, "/data/exp", "/data/link")
+    headers = {**basic("alice"), "Storage-Events-Key": SERVICE_KEY}
+    answer = await rest.get(f"{NAMESPACE}/data/link?children=true", headers=headers)
+    exp = doors.storage.stat(SYSTEM, "/data/exp")
+    assert answer.json()["watch"] == {
+        "shard": "sim",
+        "positions": {"sim": doors.records()[-1]["number"]},
+        "path": "/data/exp",
+        "ancestors": [above.id.hex().upper() for above in exp.above],
+        "permissions": "0:0:755 0:0:1777 0:2000:770",
+        "mayWatch": True,
+        "shardDepth": 0,
+    }
+    link = await rest.get(f"{NAMESPACE}/data/link?follow=false", headers=headers)
+    assert link.json()["fileType"] == "LINK"
+    assert link.json()["watch"]["path"] == "/data/link"
+    bob = {**basic("bob"), "Storage-Events-Key": SERVICE_KEY}
+    unseen = await rest.get(f"{NAMESPACE}/data/exp", headers=bob)
+    assert unseen.json()["watch"]["mayWatch"] is False
+    for key in ("", "wrong", SERVICE_KEY + "x"):
+        headers["Storage-Events-Key"] = key
+        assert "watch" not in (await rest.get(f"{NAMESPACE}/data", headers=headers)).json()
+
+
+async def test_who_holds_the_key_is_believed_about_addresses(
+    doors: Doors, rest: httpx.AsyncClient
+) -> None:
+    """Others who say they speak for somebody are taken for themselves."""
+    forwarded = {**basic("alice"), "X-Forwarded-For": "198.51.100.7"}
+    body = {"action": "mkdir", "name": "a"}
+    await rest.post(NAMESPACE + "/data", json=body, headers=forwarded)
+    assert doors.records()[-1]["client"] == "192.0.2.5"
+    body["name"] = "b"
+    forwarded["Storage-Events-Key"] = SERVICE_KEY
+    await rest.post(NAMESPACE + "/data", json=body, headers=forwarded)
+    record = doors.records()[-1]
+    assert (record["client"], record["door"], record["protocol"]) == (
+        "198.51.100.7",
+        "rest",
+        "rest",
+    )
+
+
+async def test_actions(doors: Doors, rest: httpx.AsyncClient) -> None:
+    """Each does what it says, and is told."""
+    before = len(doors.records())
+    for path, body in [
+        ("/data", {"action": "mkdir", "name": "d"}),
+        ("/data/d", {"action": "chmod", "mode": 0o750}),
+        ("/data/d", {"action": "chgrp", "gid": 2000}),
+        ("/data/d", {"action": "acl", "acl": "A:d:u=1002:rx"}),
+        ("/data/d", {"action": "set-xattr", "attributes": {"a": "1", "b": "2"}}),
+        ("/data/d", {"action": "rm-xattr", "names": ["a", "b"]}),
+        ("/data/d", {"action": "set-label", "label": "raw"}),
+        ("/data/d", {"action": "rm-label", "label": "raw"}),
+        ("/data/l", {"action": "symlink", "target": "d"}),
+        ("/data/d", {"action": "mv", "destination": "e"}),
+        ("/data/e", {"action": "mv", "destination": "/home/alice/e"}),
+        ("/home/alice/e", {"action": "mv", "destination": "../bob"}),
+    ]:
+        answer = await post(rest, path, body)
+        if body.get("destination") == "../bob":
+            assert answer.status_code == 403
+            continue
+        assert answer.status_code == 201, answer.text
+        assert answer.json() == {"status": "success"}
+    told = [
+        (record["kind"], record["attribute"], record["path"])
+        for record in doors.records()[before:]
+    ]
+    assert told == [
+        ("MKDIR", None, "/data/d"),
+        ("SETATTR", "mode", "/data/d"),
+        ("SETATTR", "group", "/data/d"),
+        ("SETATTR", "acl", "/data/d"),
+        ("SETATTR", "xattr", "/data/d"),
+        ("SETATTR", "xattr", "/data/d"),
+        ("SETATTR", "xattr", "/data/d"),
+        ("SETATTR", "xattr", "/data/d"),
+        ("SETATTR", "label", "/data/d"),
+        ("SETATTR", "label", "/data/d"),
+        ("SYMLINK", None, "/data/l"),
+        ("RENAME", None, "/data/e"),
+        ("RENAME", None, "/home/alice/e"),
+    ]
+    assert (await post(rest, "/data", {"action": "chown", "uid": 1002})).status_code == 403
+    owned = await post(rest, "/home/alice/e", {"action": "chown", "uid": 1002}, "admin")
+    assert owned.status_code == 201
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        [],
+        "x",
+        {},
+        {"action": "sing"},
+        {"action": ["mkdir"]},
+        {"action": "mkdir"},
+        {"action": "mkdir", "name": 1},
+        {"action": "mkdir", "name": "a/b"},
+        {"action": "mkdir", "name": ".."},
+        {"action": "mkdir", "name": "a\nb"},
+        {"action": "mkdir", "name": "\ud800"},
+        {"action": "mkdir", "name": "a", "more": 1},
+        {"action": "chmod", "mode": "755"},
+        {"action": "chmod", "mode": True},
+        {"action": "chmod", "mode": 1 << 20},
+        {"action": "chown", "uid": -1},
+        {"action": "acl", "acl": "A:x"},
+        {"action": "mv", "destination": ""},
+        {"action": "set-xattr", "attributes": {}},
+        {"action": "set-xattr", "attributes": {"a": 1}},
+        {"action": "rm-xattr", "names": ["absent"]},
+        {"action": "rm-xattr", "names": ["\udc80"]},
+        {"action": "set-label", "label": "\n"},
+    ],
+)
+async def test_bad_bodies_are_refused(doors: Doors, rest: httpx.AsyncClient, body: Any) -> None:
+    """400 and a sentence, nothing done."""
+    before = len(doors.records())
+    answer = await post(rest, "/home/alice", body)
+    assert answer.status_code == 400, answer.text
+    assert answer.json()["detail"]
+    assert answer.json()["status"] == "400"
+    assert len(doors.records()) == before
+
+
+@pytest.mark.parametrize(
+    ("content", "status"),
+    [
+        (b"", 400),
+        (b"{", 400),
+        (b"\xff", 400),
+        (b"[" * 50_000, 400),
+        (b'{"a":"' + b"x" * 100_000, 413),
+    ],
+)
+async def test_bodies_that_are_no_json_or_too_large(
+    rest: httpx.AsyncClient, content: bytes, status: int
+) -> None:
+    """Neither reaches an action."""
+    answer = await rest.post(NAMESPACE + "/data", content=content, headers=basic("alice"))
+    assert answer.status_code == status
+
+
+async def test_deleting(doors: Doors, rest: httpx.AsyncClient) -> None:
+    """200 and success; a directory that is not empty: 400."""
+    doors.storage.write(SYSTEM, "/home/alice/f", b"")
+    full = await rest.delete(NAMESPACE + "/home/alice", headers=basic("admin"))
+    assert full.status_code == 400
+    gone = await rest.delete(NAMESPACE + "/home/alice/f", headers=basic("alice"))
+    assert (gone.status_code, gone.json()) == (200, {"status": "success"})
+    again = await rest.delete(NAMESPACE + "/home/alice/f", headers=basic("alice"))
+    assert again.status_code == 404
+
+
+async def test_health_and_metrics(rest: httpx.AsyncClient) -> None:
+    """Live, ready with the backlog, and counts for the operator."""
+    assert (await rest.get("/health/live")).status_code == 200
+    ready = (await rest.get("/health/ready")).json()
+    assert ready == {"status": "ready", "kafka": "away", "backlog": 0}
+    assert "storage_outbox_backlog 0" in (await rest.get("/metrics")).text
