@@ -16,7 +16,6 @@ from schemas.errors import StorageEventsError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pipeline.authz.principal import Principal
     from schemas.records import BillingRecord
     from schemas.topics import Topic
 
@@ -41,7 +40,9 @@ class Watch:
         snapshot: first what is there now.
         details: tell path, size, checksum, locality, owner beside each event.
         root: the storage path that the user sees as `/`; set when subscribing.
-        reader: who subscribed; set when subscribing; decides only which details are told.
+        reader: user name of who subscribed; set when subscribing to details; decides only whether
+            they are told who did something.
+        reader_uid: their numeric user id.
     """
 
     path: str = ""
@@ -55,7 +56,8 @@ class Watch:
     snapshot: bool = False
     details: bool = False
     root: str = "/"
-    reader: Principal | None = None
+    reader: str = ""
+    reader_uid: int | None = None
 
     def replace(self, **changes: Any) -> Watch:
         """Return a copy with other values."""
