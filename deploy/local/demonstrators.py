@@ -71,7 +71,9 @@ class Demonstrator:
         """Return the ingest agent."""
         return self.python(
             "ingest-agent", "pipeline.ingest", "agent",
-            STORAGE_EVENTS_INGEST_RULES=rules, **(settings or {}),
+            STORAGE_EVENTS_INGEST_RULES=rules,
+            STORAGE_EVENTS_INGEST_AGENT_INSTANCE_ID="agent",
+            **(settings or {}),
         )  # fmt: skip
 
     def ingest_runner(self, rules: Path, settings: Mapping[str, str] | None = None) -> Process:

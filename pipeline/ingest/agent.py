@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 AGENT: Final = "ingest"
+SESSION_MS: Final = 6000
+"""How long a killed process's partitions rest before others take them."""
 _POLL_MS: Final = 500
 _REST_S: Final = 2.0
 _DAYS_MS: Final = 24 * 60 * 60 * 1000
@@ -54,6 +56,7 @@ class IngestAgent:
         rules: what starts what.
         bootstrap: Kafka's addresses.
         group: the consumer group.
+        instance_id: a name that this agent has for ever: restarted, it has its partitions at once.
         client: what speaks HTTP to the storages.
         prefix: stands before each topic's name.
         batch_records: the most records taken at once.
@@ -69,6 +72,7 @@ class IngestAgent:
         client: httpx.AsyncClient,
         prefix: str = "",
         batch_records: int = 500,
+        instance_id: str = "",
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._rules = rules
@@ -83,6 +87,9 @@ class IngestAgent:
             prefix + topics.BILLING.name,
             bootstrap_servers=bootstrap,
             group_id=group,
+            group_instance_id=instance_id or None,
+            session_timeout_ms=SESSION_MS,
+            heartbeat_interval_ms=SESSION_MS // 3,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             isolation_level="read_committed",

@@ -70,6 +70,7 @@ async def run_agent(settings: IngestSettings, stopped: asyncio.Event) -> None:
                 client=client,
                 prefix=settings.topic_prefix,
                 batch_records=settings.batch_records,
+                instance_id=settings.instance_id,
             ).run(stopped)
 
         await _patiently(stopped, work)
@@ -110,6 +111,7 @@ async def run_runner(settings: IngestSettings, stopped: asyncio.Event) -> None:
                 group=f"{settings.topic_prefix}ingest-runner",
                 topics=[settings.topic_prefix + name for name in names],
                 queue_jobs=settings.queue_jobs,
+                instance_id=settings.name,
             ).run(executor, ledger, stopped)
 
         try:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import CommitFailedError, KafkaError
 
+from pipeline.ingest.agent import SESSION_MS
 from pipeline.ingest.ledger import Arrived
 from schemas.errors import Unavailable
 
@@ -35,18 +36,28 @@ class Intake:
     Args:
         bootstrap: Kafka's addresses.
         group: the consumer group.
+        instance_id: the runner's name: restarted, it has its partitions at once.
         topics: the trigger topics.
         queue_jobs: how many unfinished jobs the ledger may hold.
     """
 
     def __init__(
-        self, *, bootstrap: str, group: str, topics: Sequence[str], queue_jobs: int
+        self,
+        *,
+        bootstrap: str,
+        group: str,
+        topics: Sequence[str],
+        queue_jobs: int,
+        instance_id: str = "",
     ) -> None:
         self._queue_jobs = queue_jobs
         self._consumer = AIOKafkaConsumer(
             *topics,
             bootstrap_servers=bootstrap,
             group_id=group,
+            group_instance_id=instance_id or None,
+            session_timeout_ms=SESSION_MS,
+            heartbeat_interval_ms=SESSION_MS // 3,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             isolation_level="read_committed",

@@ -50,6 +50,12 @@ class IngestSettings:
     batch_records: int = setting(
         "STORAGE_EVENTS_INGEST_BATCH_RECORDS", 500, "Most billing records the agent takes at once."
     )
+    instance_id: str = setting(
+        "STORAGE_EVENTS_INGEST_AGENT_INSTANCE_ID",
+        "",
+        "A name that this agent has for ever and no other has: restarted, it has its partitions "
+        "at once. Empty: it joins anew.",
+    )
     runner: str = setting("STORAGE_EVENTS_INGEST_RUNNER", "local", "What runs the functions.")
     name: str = setting(
         "STORAGE_EVENTS_INGEST_RUNNER_NAME",
