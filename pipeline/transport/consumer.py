@@ -254,6 +254,9 @@ class BatchApp(faust.App):  # type: ignore[misc]
         self.max_settle_s = max_settle_s
         super().__init__(*args, **kwargs)
 
+    def _create_directories(self) -> None:
+        """Make none: they are for tables, there are none, and a container's disk is read-only."""
+
     def batch_topic(self, name: str) -> Any:
         """Declare a topic whose one agent gets chunks.
 
