@@ -47,7 +47,7 @@ curl "${alice[@]}" -H 'Content-Type: application/json' -d '{"path":"/data/exp"}'
   -o /dev/null "$channel/subscriptions/inotify"
 curl "${alice[@]}" -N -H 'Accept: text/event-stream' "$channel" >"$work/events" &
 reader=$!
-echo hello | curl "${alice[@]}" -T - "$webdav/data/exp/hello.txt"
+echo hello | curl "${alice[@]}" -o /dev/null -T - "$webdav/data/exp/hello.txt"
 for _ in $(seq 30); do grep -q IN_CLOSE_WRITE "$work/events" && break; sleep 1; done
 kill "$reader"
 cat "$work/events"
