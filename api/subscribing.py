@@ -52,6 +52,9 @@ async def subscribe(
     url = f"{caller.base_url}/api/v1/events/channels/{channel.id}"
     if kind.watches_namespace:
         watch = parsed.replace(root=caller.principal.restrictions.root)
+        if watch.details:
+            reader = caller.principal
+            watch = watch.replace(reader=reader.user, reader_uid=reader.uid)
         wanted = await _on_namespace(services, caller, channel, kind, selector, watch, url)
     else:
         wanted = _on_no_path(services, caller, kind, selector, parsed, url)

@@ -10,10 +10,11 @@ import datetime as dt
 import json
 from typing import TYPE_CHECKING, Any
 
+from pipeline.authz.principal import ROOT_UID
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pipeline.authz.principal import Principal
     from pipeline.event_types.base import Watch
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
@@ -34,11 +35,11 @@ def clients_path(watch: Watch, name: str | None) -> str:
     return "/" + "/".join(parts)
 
 
-def may_know_who(reader: Principal | None, owner_uid: int | None, user: str) -> bool:
-    """Whether a reader may be told who did something to an object of that owner."""
-    return reader is not None and (
-        reader.is_root or reader.uid == owner_uid or reader.user == user
-    )
+def may_know_who(watch: Watch, owner_uid: int | None, user: str) -> bool:
+    """Whether who subscribed may be told that `user` did something to an object of that owner."""
+    if watch.reader_uid is None:
+        return False
+    return watch.reader_uid in {ROOT_UID, owner_uid} or watch.reader == user
 
 
 def write(members: Mapping[str, Any]) -> str:
@@ -65,6 +66,6 @@ def inotify(message: Mapping[str, Any], name: str | None, watch: Watch) -> str:
             "checksums": message["checksums"],
             "locality": message["locality"],
             "owner": owner_uid,
-            "user": user if may_know_who(watch.reader, owner_uid, user) else None,
+            "user": user if may_know_who(watch, owner_uid, user) else None,
         }
     )

@@ -26,6 +26,12 @@ _DIRECTIONS: Final = {"upload": UPLOAD, "download": DOWNLOAD}
 _NAMES: Final = {bit: name for name, bit in _DIRECTIONS.items()}
 _KINDS: Final[dict[str, int]] = {Kind.UPLOAD: UPLOAD, Kind.READ: DOWNLOAD}
 _COMMON: Final = ("path", "recursive", "include", "exclude")
+_DETAILS: Final = {
+    "title": "Whether to tell who moved a file, and from where",
+    "description": "Only to them, to the file's owner and to administrators.",
+    "type": "boolean",
+    "default": False,
+}
 _WHOLE: Final = {"type": "integer", "minimum": 0}
 
 
@@ -70,6 +76,7 @@ class Transfer:
         "Whose transfers to tell",
         {
             **{name: selectors.PROPERTIES[name] for name in _COMMON},
+            "details": _DETAILS,
             "direction": {
                 "title": "Which transfers to tell",
                 "description": "Absent: both.",
@@ -173,7 +180,7 @@ class Transfer:
 
 def _payload(message: Mapping[str, Any], watch: Watch, name: str | None) -> str:
     owner_uid, user = message["owner_uid"], message["user"]
-    told_who = details.may_know_who(watch.reader, owner_uid, user)
+    told_who = details.may_know_who(watch, owner_uid, user)
     return details.write(
         {
             "path": details.clients_path(watch, name),

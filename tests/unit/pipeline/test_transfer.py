@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.event_types.base import BadSelector, Watch
 from pipeline.event_types.transfer import DOWNLOAD, EVENT_TYPE, UPLOAD
-from tests.builders import billing_record, inode, inodes, principal
+from tests.builders import billing_record, inode, inodes
 
 ROOT, DATA, FILE = (inode(number) for number in (1, 2, 3))
 ALL = Watch(path="/in", mask=UPLOAD | DOWNLOAD)
@@ -86,7 +86,7 @@ def test_globs_filter() -> None:
 
 def test_the_client_is_told_to_few() -> None:
     """Who, and from where: the owner, the doer and administrators."""
-    event = told(billing_record(), DATA, ALL.replace(reader=principal(1000)))[0]
+    event = told(billing_record(), DATA, ALL.replace(reader="x", reader_uid=1000))[0]
     assert (event["user"], event["client"]) == ("alice", "192.0.2.1")
 
 
