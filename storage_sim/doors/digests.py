@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
+    from pipeline.authz.principal import Principal
     from storage_sim.storage import Storage
 
 _METHODS: Final = frozenset({"GET", "HEAD", "PUT"})
@@ -35,10 +36,13 @@ class Digests:
         modern = digests.wanted_repr(environ.get("HTTP_WANT_REPR_DIGEST", ""))
         if environ.get("REQUEST_METHOD") not in _METHODS or not (plain or modern):
             return self._application(environ, start_response)
+        # WsgiDAV decodes it in place, so it is read before.
+        path = environ.get("PATH_INFO", "/").encode("latin-1").decode()
+        who = environ[PRINCIPAL]
 
         def start(status: str, headers: list[tuple[str, str]], *error: object) -> object:
             if status.startswith("2"):
-                known = self._checksums(environ)
+                known = self._checksums(who, path)
                 if plain and (value := known.get(digests.ALGORITHMS[plain])):
                     headers = [*headers, ("Digest", digests.encode(plain, value))]
                 if modern and (value := known.get(digests.ALGORITHMS[modern])):
@@ -47,10 +51,9 @@ class Digests:
 
         return self._application(environ, start)  # type: ignore[arg-type]
 
-    def _checksums(self, environ: WSGIEnvironment) -> Mapping[str, str]:
-        path = environ.get("PATH_INFO", "/").encode("latin-1").decode()
+    def _checksums(self, who: Principal, path: str) -> Mapping[str, str]:
         try:
-            found = self._storage.stat(environ[PRINCIPAL], path).found
+            found = self._storage.stat(who, path).found
         except OperationFailed:
             return {}
         return digests.as_dict(found.checksums.split())

@@ -1,0 +1,1 @@
+"""Who moves the bytes: one interface, one module for each way."""
