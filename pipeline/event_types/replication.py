@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from pipeline.authz import scope
 from pipeline.authz.paths import is_below
-from pipeline.event_types import selectors
+from pipeline.event_types import selectors, subtree
 from pipeline.event_types.base import Telling, Watch
 from schemas.topics import DAYS, Topic
 from schemas.vocabulary import FILE_ID_BYTES, FileType, Half, Kind
@@ -36,6 +36,12 @@ _CHANGES: Final = {
 }
 _MEMBERS: Final = ("path", "recursive")
 _TOLD: Final = ("ADDED", "REMOVED", "LOST", "MOVED_TO", "MOVED_FROM")
+
+
+def _change(record: BillingRecord) -> str | None:
+    if record["kind"] == Kind.SETATTR and record["attribute"] == "size":
+        return ADDED  # cut or extended: another content, as after an upload
+    return _CHANGES.get(Kind(record["kind"]))
 
 
 def _is_about_a_replica(record: BillingRecord) -> bool:
@@ -80,7 +86,7 @@ class Replication:
 
     def derive(self, record: BillingRecord) -> Sequence[Mapping[str, Any]]:
         """Return the message that follows from a record, if it changed where content is."""
-        change = _CHANGES.get(Kind(record["kind"]))
+        change = _change(record)
         if change is None or not _is_about_a_replica(record):
             return ()
         source, overwritten = record["source"], record["overwritten"]
@@ -100,6 +106,8 @@ class Replication:
                 "ancestors": record["ancestors"],
                 "source_ancestors": b"" if source is None else source["ancestors"],
                 "scopes": [who for _, who in told],
+                "unlisted": scope.unlisted(record["permissions"]),
+                "source_unlisted": scope.unlisted(source["permissions"]) if source else "",
                 "time_us": record["time_us"],
                 "change": change,
                 "half": record["half"],
@@ -128,12 +136,10 @@ class Replication:
         """Return what a message tells a watch on inode `watched`."""
         tellings = []
         to, from_ = _places(message)
-        if to is not None and _concerns(message, watch, watched):
+        if to is not None and (who := _scope(message, watch, watched)) is not None:
             change = "MOVED_TO" if message["change"] == MOVED else message["change"]
-            who = message["scopes"][1 if watched == message["inode"] else 0]
             tellings.append(Telling(0, who, to, _payload(message, watch, change, to)))
-        if from_ is not None and _is_above(message["source_ancestors"], watch, watched):
-            who = message["scopes"][-1]
+        if from_ is not None and (who := _source_scope(message, watch, watched)) is not None:
             tellings.append(Telling(1, who, from_, _payload(message, watch, "MOVED_FROM", from_)))
         return tellings
 
@@ -154,17 +160,27 @@ def _places(message: Mapping[str, Any]) -> tuple[str | None, str | None]:
     return to, from_
 
 
-def _is_above(ancestors: bytes, watch: Watch, watched: bytes) -> bool:
-    if not watch.recursive:
-        return ancestors[-FILE_ID_BYTES:] == watched
-    return any(
-        ancestors[at : at + FILE_ID_BYTES] == watched
-        for at in range(0, len(ancestors), FILE_ID_BYTES)
-    )
+def _scope(message: Mapping[str, Any], watch: Watch, watched: bytes) -> str | None:
+    """Return who of the watchers of `watched` may know where it is; None: it is elsewhere."""
+    named, own = message["scopes"][:2]
+    if watched == message["inode"]:
+        return str(own)
+    return _named_scope(watch, watched, message["ancestors"], named, message["unlisted"])
 
 
-def _concerns(message: Mapping[str, Any], watch: Watch, watched: bytes) -> bool:
-    return watched == message["inode"] or _is_above(message["ancestors"], watch, watched)
+def _source_scope(message: Mapping[str, Any], watch: Watch, watched: bytes) -> str | None:
+    """Return who of the watchers of `watched` may know where it was; None: it was elsewhere."""
+    above, named = message["source_ancestors"], message["scopes"][-1]
+    return _named_scope(watch, watched, above, named, message["source_unlisted"])
+
+
+def _named_scope(
+    watch: Watch, watched: bytes, ancestors: bytes, named: str, unlisted: str
+) -> str | None:
+    if watched == ancestors[-FILE_ID_BYTES:]:
+        return named
+    depth = subtree.depth(watched, ancestors) if watch.recursive else None
+    return None if depth is None else scope.recursive_scope(named, unlisted, depth)
 
 
 def _payload(message: Mapping[str, Any], watch: Watch, change: str, path: str) -> str:

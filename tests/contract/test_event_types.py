@@ -188,6 +188,30 @@ def test_what_is_closed_is_told_to_nobody_else(kind: EventType, recursive: bool)
 
 
 @derived
+def test_recursion_tells_no_name_that_could_not_be_listed(kind: EventType) -> None:
+    """Between a recursive watch and an event only directories stand that its reader may list."""
+    watch = kind.parse({"path": "/x", "recursive": True})
+    unlisted = {
+        "ancestors": inodes(1, 2, 5),
+        "permissions": "0:0:755 7:7:711 0:0:755 0:0:644",
+        "path": "/data/secret/f",
+    }
+    source = {**unlisted, "name": "f"}
+    told = 0
+    for record in (
+        *(billing_record(kind=name.value, **unlisted) for name in Kind if name != Kind.RENAME),
+        rename_record(source=source, **unlisted),
+    ):
+        for message in kind.derive(record):
+            for above in (inode(1), inode(2)):
+                for telling in kind.tell(message, watch, above):
+                    told += 1
+                    assert not scope.may_see(principal(8), telling.scope)
+                    assert scope.may_see(principal(7), telling.scope)
+    assert told
+
+
+@derived
 def test_a_stranger_to_the_message_is_told_nothing(kind: EventType) -> None:
     """A watch on something else gets nothing, also where ids overlap bytewise."""
     for recursive in (False, True):
