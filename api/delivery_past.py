@@ -60,7 +60,7 @@ class Past:
             SlowReader: it takes what it is sent too slowly.
         """
         stream = self.stream
-        while stream.held is not None:
+        while stream.held is not None and not stream.finished:
             try:
                 await self._once()
             except Unavailable as error:

@@ -69,7 +69,6 @@ class Session(Stream):
         self._admission = Admission(self, self._past)
         self._ticker = Ticker(self)
         self._task: asyncio.Task[Any] | None = None
-        self._finished = False
         self._goodbye = b""
         self._changed = False
         self._on_end = on_end
@@ -89,25 +88,28 @@ class Session(Stream):
         self.sink = sink
         self._watch_expiry()
         try:
-            if not self._finished:
+            if not self.finished:
                 await self._serve()
         except asyncio.CancelledError:
-            if not self._finished:
+            if not self.finished:
                 raise
-            assert self._task is not None
-            self._task.uncancel()
         except SlowReader:
             logger.info("a reader of channel %s is cut off: it does not read", self.channel.id[:6])
             sink.abort()
         finally:
+            while self.finished and self._task is not None and self._task.cancelling():
+                self._task.uncancel()
             await self._leave(sink)
 
     async def _serve(self) -> None:
         await self._hand_over()
         self._begin()
         await self._admission.check(list(self.members.values()))
-        while True:
+        # Python 3.11's `wait_for` (in redis-py) can swallow a cancellation: `finished` counts.
+        while not self.finished:
             await self._past.catch_up()
+            if self.finished:
+                break
             self._ticker.start()
             await self.wake.wait()
             self.wake.clear()
@@ -123,15 +125,16 @@ class Session(Stream):
             kind: the SYSTEM event that says why; "": none.
             close_subscriptions: say SUBSCRIPTION_CLOSED of each first.
         """
-        if self._finished:
+        if self.finished:
             return
-        self._finished = True
+        self.finished = True
         if close_subscriptions:
             for member in list(self.members.values()):
                 if member.subscription.ended is None:
                     self.system(sse.SUBSCRIPTION_CLOSED, subscription=member.subscription.url)
         if kind:
             self._goodbye = sse.system(kind)
+        self.wake.set()
         if self._task is not None:
             self._task.cancel()
 

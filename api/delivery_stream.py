@@ -62,6 +62,7 @@ class Stream:
         layers: what it was told, while it is behind.
         generation: the newest subscription sequence it knows of.
         wake: set when its own task has something to do.
+        finished: whether it is to end.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class Stream:
         self.ticks: dict[str, int] = {}
         self.compact = False
         self.told_since_saved = False
+        self.finished = False
         self.quiet = True
         self._beyond: dict[str, int] = {}
         self.become(principal)
