@@ -7,7 +7,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from pipeline.event_types.replication import EVENT_TYPE
@@ -50,7 +50,10 @@ class Follower:
         self._changed = changed
         self._topic = prefix + EVENT_TYPE.topic.name
         self._consumer = AIOKafkaConsumer(
-            bootstrap_servers=bootstrap, enable_auto_commit=False, auto_offset_reset="none"
+            self._topic,
+            bootstrap_servers=bootstrap,
+            enable_auto_commit=False,
+            auto_offset_reset="none",
         )
         self._producer = AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all")
 
@@ -64,6 +67,9 @@ class Follower:
             await self._producer.start()
             await self._consumer.start()
             await self._assign()
+        except Unavailable:
+            await self._stop()
+            raise
         except (KafkaError, OSError) as error:
             await self._stop()
             raise Unavailable(f"Kafka cannot be reached: {error!r}") from error
@@ -85,14 +91,9 @@ class Follower:
         )
 
     async def _assign(self) -> None:
-        numbers = self._consumer.partitions_for_topic(self._topic)
-        if numbers is None:
-            await self._consumer.topics()
-            numbers = self._consumer.partitions_for_topic(self._topic)
-        if not numbers:
+        partitions = sorted(self._consumer.assignment())
+        if not partitions:
             raise Unavailable(f"there is no topic {self._topic}")
-        partitions = [TopicPartition(self._topic, number) for number in sorted(numbers)]
-        self._consumer.assign(partitions)
         known = await asyncio.to_thread(self._catalogue.offsets)
         begins = await self._consumer.beginning_offsets(partitions)
         for partition, begin in begins.items():
