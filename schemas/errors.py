@@ -1,6 +1,6 @@
 """The three families of error; the family alone decides what happens.
 
-`BadRecord`: the data is wrong. Set aside in the dead-letter topic (pipeline) or answered 400 (API).
+`BadRecord`: the data is wrong. Set aside as a dead letter (pipeline) or answered 400 (API).
 `Unavailable`: a service is away. Waited for with back-off (pipeline) or answered 503 (API).
 `Refused`: the user may not. Answered 401, 403, 404 or 429 (API).
 Anything else is a bug and ends the process loudly.

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 PREFIX = "STORAGE_EVENTS_"
-_TRUE = {"1", "true", "yes", "on"}
-_FALSE = {"0", "false", "no", "off", ""}
+_BOOLEANS = {
+    **dict.fromkeys(("1", "true", "yes", "on"), True),
+    **dict.fromkeys(("0", "false", "no", "off", ""), False),
+}
 
 S = TypeVar("S")
 
@@ -46,17 +48,13 @@ def setting(variable: str, default: Any, meaning: str) -> Any:
 def _convert(variable: str, kind: Any, text: str) -> Any:
     try:
         if kind is bool:
-            if text.lower() in _TRUE:
-                return True
-            if text.lower() in _FALSE:
-                return False
-            raise ValueError(text)
+            return _BOOLEANS[text.lower()]
         if kind in (int, float):
             return kind(text)
         if kind == tuple[str, ...]:
             return tuple(part.strip() for part in text.split(",") if part.strip())
         return kind(text)
-    except ValueError as error:
+    except (ValueError, KeyError) as error:
         shown = "its value" if kind is Secret else repr(text)
         raise SettingsError(
             f"{variable}: {shown} is not a {getattr(kind, '__name__', kind)}"

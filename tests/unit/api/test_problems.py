@@ -1,4 +1,4 @@
-"""Error answers: both shapes in one object, the challenge, the named limit, no inside knowledge."""
+"""Error answers: both shapes in one object, the challenge, the limit, no inside knowledge."""
 
 from __future__ import annotations
 
