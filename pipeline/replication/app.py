@@ -88,6 +88,7 @@ async def _follow(
             follower = Follower(
                 catalogue,
                 bootstrap=settings.bootstrap,
+                partitions=settings.partitions,
                 prefix=settings.topic_prefix,
                 changed=engine.wake,
             )

@@ -7,7 +7,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from pipeline.event_types.replication import EVENT_TYPE
@@ -33,6 +33,7 @@ class Follower:
     Args:
         catalogue: what is told.
         bootstrap: Kafka's addresses.
+        partitions: of the topic.
         prefix: stands before each topic's name.
         changed: called after each batch that was not empty.
     """
@@ -42,6 +43,7 @@ class Follower:
         catalogue: Catalogue,
         *,
         bootstrap: str,
+        partitions: int,
         prefix: str = "",
         changed: Callable[[], None] = lambda: None,
     ) -> None:
@@ -49,11 +51,9 @@ class Follower:
         self._prefix = prefix
         self._changed = changed
         self._topic = prefix + EVENT_TYPE.topic.name
+        self._partitions = [TopicPartition(self._topic, number) for number in range(partitions)]
         self._consumer = AIOKafkaConsumer(
-            self._topic,
-            bootstrap_servers=bootstrap,
-            enable_auto_commit=False,
-            auto_offset_reset="none",
+            bootstrap_servers=bootstrap, enable_auto_commit=False, auto_offset_reset="none"
         )
         self._producer = AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all")
 
@@ -64,40 +64,28 @@ class Follower:
             Unavailable: Kafka cannot be reached at start.
         """
         try:
-            await self._producer.start()
-            await self._consumer.start()
-            await self._assign()
-        except Unavailable:
-            await self._stop()
-            raise
-        except (KafkaError, OSError) as error:
-            await self._stop()
-            raise Unavailable(f"Kafka cannot be reached: {error!r}") from error
-        try:
+            await self._begin()
             while not stopped.is_set():
                 await self._turn()
         finally:
-            await self._stop()
+            await self._consumer.stop()
+            await self._producer.stop()
 
-    async def lag(self) -> int:
-        """Return how many records of the topic are not in the catalogue yet."""
-        partitions = list(self._consumer.assignment())
-        ends = await self._consumer.end_offsets(partitions)
+    async def _begin(self) -> None:
         known = await asyncio.to_thread(self._catalogue.offsets)
-        begins = await self._consumer.beginning_offsets(partitions)
-        return sum(
-            max(0, end - known.get(partition.partition, begins[partition]))
-            for partition, end in ends.items()
-        )
-
-    async def _assign(self) -> None:
-        partitions = sorted(self._consumer.assignment())
-        if not partitions:
-            raise Unavailable(f"there is no topic {self._topic}")
-        known = await asyncio.to_thread(self._catalogue.offsets)
-        begins = await self._consumer.beginning_offsets(partitions)
-        for partition, begin in begins.items():
-            self._consumer.seek(partition, known.get(partition.partition, begin))
+        try:
+            await self._producer.start()
+            await self._consumer.start()
+            # Nothing is awaited before every partition has its place: none has a default.
+            self._consumer.assign(self._partitions)
+            for partition in self._partitions:
+                if partition.partition in known:
+                    self._consumer.seek(partition, known[partition.partition])
+            new = [each for each in self._partitions if each.partition not in known]
+            if new:
+                await self._consumer.seek_to_beginning(*new)
+        except (KafkaError, OSError) as error:
+            raise Unavailable(f"Kafka cannot be reached: {error!r}") from error
 
     async def _turn(self) -> None:
         try:
@@ -151,7 +139,3 @@ class Follower:
             codec.encode(topics.DEAD_LETTER.schema, letter),
             key=record.key,
         )
-
-    async def _stop(self) -> None:
-        await self._consumer.stop()
-        await self._producer.stop()
