@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import sys
 import threading
@@ -39,7 +40,9 @@ def _down(chosen: StackSettings) -> int:
 
 
 def _status(chosen: StackSettings) -> int:
-    lines = Stack(chosen).status()
+    run = (stack.ROOT / chosen.run).absolute()
+    nodes, workers = (len(list(run.glob(f"{kind}-*.pid"))) for kind in ("api", "worker"))
+    lines = Stack(dataclasses.replace(chosen, nodes=nodes or 1, workers=workers or 1)).status()
     for name, state in lines:
         print(f"{name:12} {state}")
     return 0 if all(state in {"ready", "running"} for _, state in lines) else 1

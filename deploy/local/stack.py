@@ -277,7 +277,10 @@ def down(run: Path, say: Callable[[str], None]) -> None:
         run: the directory of pid files.
         say: told each step.
     """
-    for process in _remembered(run):
+    remembered = _remembered(run)
+    if not any(process.running() for process in remembered):
+        say("nothing was running")
+    for process in remembered:
         if process.running():
             asked = process.stop()
             say(f"stopped {process.name}" + ("" if asked else " (by kill -9: it did not end)"))
