@@ -22,5 +22,9 @@ if ! .venv/bin/python -c 'import pip' 2>/dev/null; then
   }
 fi
 echo "· installing the Python packages of pyproject.toml (once, about a minute)"
-PIP_DISABLE_PIP_VERSION_CHECK=1 .venv/bin/python -m pip install -q -e '.[dev,redis-server,demonstrators]'
+export PIP_DISABLE_PIP_VERSION_CHECK=1
+.venv/bin/python -m pip install -q -e '.[dev,redis-server,demonstrators]' >.venv/install.log 2>&1 || {
+  cat .venv/install.log >&2
+  exit 1
+}
 touch .venv/.ready
