@@ -60,6 +60,7 @@ class Demonstrator:
             STORAGE_EVENTS_STORAGE_NAME=name,
             STORAGE_EVENTS_STORAGE_FOLDER=self.run / f"storage-{name}",
             STORAGE_EVENTS_USERS_FILE=USERS_FILE,
+            STORAGE_EVENTS_COPY_NETWORKS="127.0.0.0/8,::1/128",
             WEBDAV_PORT=webdav_port,
             REST_PORT=rest_port,
         )
