@@ -180,7 +180,9 @@ async function refusal() {
   try {
     const session = await ask("/session", { method: "POST" });
     if (final(session)) return await explain(session);
-    const place = await ask(`/api/v1/namespace/${encode(element("path").value)}`);
+    const place = await ask(
+      `/api/v1/namespace/${encode(element("path").value)}?children=true&limit=1`,
+    );
     if (final(place)) return "There is no such directory, or you may not see it.";
   } catch {
     return "";

@@ -1,0 +1,194 @@
+"""The page at `/` in a real browser: sign in, watch a directory, see what others do."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import httpx
+import pytest
+from selenium import webdriver
+from selenium.webdriver.chrome.options import Options
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
+
+from tests import services
+from tests.api_site import ApiSite
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from selenium.webdriver.chrome.webdriver import WebDriver
+
+pytestmark = pytest.mark.stack
+
+FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--window-size=1200,900",
+)  # fmt: skip
+IMAGE = "<img src=x onerror=alert(1)>"
+
+
+@pytest.fixture(scope="module")
+def site(kafka_bootstrap: str, redis_url: str) -> Iterator[ApiSite]:
+    """Give a storage, a worker and one API node, which a test may restart."""
+    with services.run_directory("page") as run:
+        started = ApiSite(run, kafka_bootstrap, redis_url, prefix=f"page-{uuid.uuid4().hex[:8]}-")
+        try:
+            started.up()
+            yield started
+        finally:
+            started.down()
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[WebDriver]:
+    """Give Chromium with a profile of its own."""
+    options = Options()
+    options.binary_location = shutil.which("chromium") or "chromium"
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options, Service(shutil.which("chromedriver") or "chromedriver"))
+    try:
+        yield driver
+    finally:
+        driver.quit()
+
+
+def _until(browser: WebDriver, holds: Callable[[], bool], seconds: float = 10) -> None:
+    WebDriverWait(browser, seconds, 0.05).until(lambda _: holds())
+
+
+def _text(browser: WebDriver, identity: str) -> str:
+    return browser.find_element(By.ID, identity).text
+
+
+def _names(browser: WebDriver) -> set[str]:
+    return {cell.text for cell in browser.find_elements(By.CSS_SELECTOR, "td.name")}
+
+
+def _sign_in(browser: WebDriver, site: ApiSite, password: str = "alice-demo") -> None:
+    browser.get(site.urls[0])
+    browser.find_element(By.ID, "name").send_keys("alice")
+    browser.find_element(By.ID, "password").send_keys(password)
+    browser.find_element(By.CSS_SELECTOR, "#sign-in button").click()
+
+
+def _watch(browser: WebDriver, path: str) -> None:
+    _until(browser, browser.find_element(By.ID, "path").is_displayed)
+    field = browser.find_element(By.ID, "path")
+    field.clear()
+    field.send_keys(path)
+    browser.find_element(By.ID, "start").click()
+
+
+@pytest.fixture
+def directory(site: ApiSite) -> str:
+    """Give a new directory."""
+    path = f"/data/exp/{uuid.uuid4().hex[:12]}"
+    with site.webdav() as door:
+        door.request("MKCOL", path).raise_for_status()
+    return path
+
+
+def test_another_clients_upload_is_seen_within_a_second(
+    site: ApiSite, browser: WebDriver, directory: str
+) -> None:
+    """And its name is text, whatever it is."""
+    _sign_in(browser, site)
+    _watch(browser, directory)
+    _until(browser, lambda: _text(browser, "state") == "live")
+    with site.webdav() as door:
+        door.put(f"{directory}/{quote(IMAGE)}", content=b"x").raise_for_status()
+    _until(browser, lambda: IMAGE in _names(browser), seconds=1)
+    assert browser.find_elements(By.CSS_SELECTOR, "td img") == []
+    errors = [
+        entry
+        for entry in browser.get_log("browser")  # type: ignore[no-untyped-call]
+        if entry["level"] == "SEVERE"
+    ]
+    assert errors == []
+
+
+def test_the_page_survives_a_restart_of_the_node(
+    site: ApiSite, browser: WebDriver, directory: str
+) -> None:
+    """What happened meanwhile is there afterwards, once."""
+    _sign_in(browser, site)
+    _watch(browser, directory)
+    _until(browser, lambda: _text(browser, "state") == "live")
+    with site.webdav() as door:
+        door.request("MKCOL", f"{directory}/before").raise_for_status()
+        _until(browser, lambda: _names(browser) == {"before"})
+        site.nodes[0].kill()
+        _until(browser, lambda: "reconnecting" in _text(browser, "state"))
+        door.request("MKCOL", f"{directory}/meanwhile").raise_for_status()
+        site.nodes[0].start()
+        site.ready(site.nodes[0], site.urls[0])
+        _until(browser, lambda: "meanwhile" in _names(browser), seconds=40)
+        door.request("MKCOL", f"{directory}/after").raise_for_status()
+        _until(browser, lambda: "after" in _names(browser))
+    assert _text(browser, "state") == "live"
+    assert _text(browser, "count") == "3"
+
+
+def test_a_wrong_password_is_told(site: ApiSite, browser: WebDriver) -> None:
+    """In words, and without the browser's own dialog."""
+    _sign_in(browser, site, "wrong")
+    _until(browser, lambda: "wrong" in _text(browser, "sign-in-error"))
+    assert not browser.find_element(By.ID, "choose").is_displayed()
+
+
+def test_what_one_may_not_see_cannot_be_watched(site: ApiSite, browser: WebDriver) -> None:
+    """The same words as for what is not there."""
+    _sign_in(browser, site)
+    for path in ("/home/bob", "/home/nobody"):
+        _watch(browser, path)
+        _until(browser, lambda: _text(browser, "state") == "ended")
+        assert "no such directory, or you may not see it" in _text(browser, "watch-error")
+        browser.refresh()
+        _sign_in(browser, site)
+
+
+def test_scripts_from_elsewhere_do_not_run(site: ApiSite) -> None:
+    """The policy lets our own files run and nothing else, not even inline."""
+    answer = httpx.get(site.urls[0])
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "script-src 'self'" in policy
+    assert "unsafe" not in policy
+    assert "frame-ancestors 'none'" in policy
+    assert "<script>" not in answer.text
+    assert "style=" not in answer.text
+    assert " on" not in "".join(part.split(">")[0] for part in answer.text.split("<"))
+
+
+def test_the_cookie_opens_streams_of_our_own_page_and_nothing_else(site: ApiSite) -> None:
+    """HttpOnly, SameSite=Strict; not for changes, not for other sites' pages."""
+    url = site.urls[0]
+    with httpx.Client(base_url=url) as client:
+        answer = client.post("/session", auth=("alice", "alice-demo"))
+        cookie = answer.headers["set-cookie"].lower()
+        assert "httponly" in cookie
+        assert "samesite=strict" in cookie
+        assert "alice-demo" not in cookie
+        assert client.get("/api/v1/events/channels").status_code == 401
+        assert client.post("/api/v1/events/channels").status_code == 401
+        stream = "/api/v1/events/stream?watch=/data"
+        for headers in (
+            {"Sec-Fetch-Site": "cross-site"},
+            {"Sec-Fetch-Site": "same-site"},
+            {"Origin": "https://evil.example"},
+        ):
+            assert client.get(stream, headers=headers).status_code == 401
+        with client.stream("GET", stream) as answer:
+            assert answer.status_code == 200
+        client.cookies.set("storage-events-session", "x" * 200, path="/api/v1/events")
+        client.cookies.clear()
+        assert client.get(stream).status_code == 401
