@@ -34,6 +34,8 @@ _REQUEST_BYTES: Final = 1_048_576
 _REQUEST_TIMEOUT_MS: Final = 10_000
 _SHORTEST_PAUSE_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 2.0
+_NOTICE_S: Final = 2.0
+_PATIENCE_S: Final = 30.0
 _SWEEP_PAUSE_S: Final = 0.5
 _STOP_S: Final = 2.0
 
@@ -65,6 +67,7 @@ class Publisher:
         self._committed = asyncio.Event()
         self._to_sweep = asyncio.Event()
         self._confirmation = asyncio.Condition()
+        self._told_away = False
         self.connected = False
         self.published_records = 0
 
@@ -112,17 +115,28 @@ class Publisher:
             try:
                 await self._publish_while_connected()
             except SettingsError as error:
-                pause_s = _LONGEST_PAUSE_S
                 log.error("cannot publish: %s", error)  # noqa: TRY400 - it says what to do
             except (KafkaError, StorageEventsError, OSError) as error:
-                if self.connected or pause_s == _SHORTEST_PAUSE_S:
-                    log.warning(
-                        "Kafka at %s is away, %d records wait: %s: %s",
-                        self._bootstrap, self.backlog(), type(error).__name__, error,
-                    )  # fmt: skip
+                self._is_away(f"{type(error).__name__}: {error}")
+            await asyncio.sleep(pause_s)
+            # what worked for a while is tried again at once
             pause_s = _SHORTEST_PAUSE_S if self.connected else min(2 * pause_s, _LONGEST_PAUSE_S)
             self.connected = False
-            await asyncio.sleep(pause_s)
+
+    def _is_away(self, reason: str) -> None:
+        """Say once that Kafka is away."""
+        if not self._told_away:
+            log.warning(
+                "Kafka at %s is away, %d records wait: %s", self._bootstrap, self.backlog(), reason
+            )
+        self._told_away = True
+
+    def _is_here(self) -> None:
+        """Say once that Kafka is there, again."""
+        if not self.connected or self._told_away:
+            log.info("publishing to %s at %s", self._topic, self._bootstrap)
+        self.connected = True
+        self._told_away = False
 
     async def _publish_while_connected(self) -> None:
         await kafka_topics.ensure_topics(
@@ -139,8 +153,7 @@ class Publisher:
         )
         try:
             await producer.start()
-            self.connected = True
-            log.info("publishing to %s at %s", self._topic, self._bootstrap)
+            self._is_here()
             while True:
                 self._committed.clear()
                 with self._storage.database.read() as db:
@@ -150,8 +163,7 @@ class Publisher:
                 else:
                     await self._committed.wait()
         finally:
-            with contextlib.suppress(TimeoutError, KafkaError):
-                await asyncio.wait_for(producer.stop(), _STOP_S)
+            await _stop(producer)
 
     async def _send(self, producer: AIOKafkaProducer, records: list[Pending]) -> None:
         """Send records and wait until Kafka has confirmed all of them."""
@@ -160,18 +172,31 @@ class Publisher:
         for record in records:
             partition = self._partitioner(record.shard.encode(), everywhere, everywhere)
             lanes.setdefault(partition, []).append(record)
-        outcomes = await asyncio.gather(
+        sending = asyncio.gather(
             *(self._send_lane(producer, partition, lane) for partition, lane in lanes.items()),
             return_exceptions=True,
         )
-        for outcome in outcomes:
+        for outcome in await self._confirmed_in_time(sending):
             if outcome is not None:
                 raise outcome
+        self._is_here()
         async with self._confirmation:
             self._confirmed = records[-1].sequence
             self.published_records += len(records)
             self._to_sweep.set()
             self._confirmation.notify_all()
+
+    async def _confirmed_in_time(self, sending: asyncio.Future[list[Any]]) -> list[Any]:
+        """Wait for Kafka. The producer itself would try for ever, and not say so."""
+        done, _ = await asyncio.wait({sending}, timeout=_NOTICE_S)
+        if not done:
+            self.connected = False
+            self._is_away(f"nothing was confirmed for {_NOTICE_S:.0f} s")
+            done, _ = await asyncio.wait({sending}, timeout=_PATIENCE_S)
+        if not done:
+            sending.cancel()
+            raise Unavailable(f"nothing was confirmed for {_PATIENCE_S:.0f} s")
+        return sending.result()
 
     async def _send_lane(
         self, producer: AIOKafkaProducer, partition: int, lane: list[Pending]
@@ -195,6 +220,17 @@ class Publisher:
                 await asyncio.to_thread(self._storage.sweep, self._confirmed)
             except (StorageEventsError, OSError) as error:
                 log.warning("cleaning up later: %s", error)
+
+
+async def _stop(producer: AIOKafkaProducer) -> None:
+    """Stop a producer, also one that waits for a Kafka that is away."""
+    try:
+        await asyncio.wait_for(producer.stop(), _STOP_S)
+    except (TimeoutError, KafkaError):
+        # its own stop flushes first and has no time limit (aiokafka 0.14)
+        with contextlib.suppress(KafkaError, TimeoutError):
+            await asyncio.wait_for(producer._sender.close(), _STOP_S)  # noqa: SLF001
+        await producer.client.close()
 
 
 def _fill(batch: Any, lane: list[Pending], start: int) -> int:
