@@ -33,6 +33,7 @@ class Site:
         name: of the storage.
         copy_networks: where third-party copies may go.
         port: of the door; 0: any.
+        copy_ca: whose certificates third-party copies trust.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Site:
         name: str,
         copy_networks: tuple[str, ...] = ("127.0.0.0/8", "::1/128"),
         port: int = 0,
+        copy_ca: str = "",
     ) -> None:
         users = Users(USERS)
         self.name = name
@@ -61,6 +63,7 @@ class Site:
                 self.keys,
                 macaroons_over_http="loopback",
                 copy_networks=copy_networks,
+                copy_ca=copy_ca,
                 copy_timeout_s=10,
             ),
         )
