@@ -39,6 +39,9 @@ status: $(READY)  ## say what runs and what is ready
 demo: $(READY)  ## the story in the terminal: make demo [ONCE=1]
 	@ONCE=$(ONCE) $(PY) -m deploy.local demo
 
+demo-telescope: $(READY)  ## a night at the telescope: make demo-telescope [ONCE=1] [KILL=1] [EXPOSURES=200]
+	@ONCE=$(ONCE) KILL=$(KILL) EXPOSURES=$(or $(EXPOSURES),200) $(PY) -m deploy.local.demo_telescope
+
 compose-test: $(READY)  ## docker compose up on a real engine (root starts one), a file in, its event out
 	tests/compose/run.sh
 

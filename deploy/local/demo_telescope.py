@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import random
 import shutil
@@ -39,6 +40,8 @@ _LOOK_S = 0.25
 _LINE_S = 5.0
 _SHOWN = 10
 _UPLOAD_AGAIN_S = 0.2
+_BETWEEN_KILLS_S = (0.2, 2.0)
+_MOSTLY = 0.8
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,7 @@ class Telescope:
             exposing = threading.Thread(target=self._expose, daemon=True)
             exposing.start()
             if self._settings.kill:
-                self._kill_until_observed(exposing)
+                self._kill_meanwhile()
             self._show_progress(begin_s)
             exposing.join()
         taken_s = self.night.ended_s - begin_s
@@ -151,18 +154,20 @@ class Telescope:
         facility = self.observatory.facility.process
         return [*self.observatory.followers, facility, *kafka]
 
-    def _kill_until_observed(self, exposing: threading.Thread) -> None:
-        """Kill -9 something every other second while the telescope observes."""
-        count = 0
-        while exposing.is_alive() or count < len(self._victims()):
-            time.sleep(self._chance.uniform(0.3, 1.5))
-            victims = self._victims()
-            victim = victims[count] if count < len(victims) else self._chance.choice(victims)
+    def _kill_meanwhile(self) -> None:
+        """Kill -9 one after the other, then any, until most is done: the rest is left in peace."""
+        victims = self._victims()
+        queue = self._chance.sample(victims, len(victims))
+        until_s = time.time() + self._settings.longest_s / 2
+        while queue or (not self._is_mostly_done() and time.time() < until_s):
+            time.sleep(self._chance.uniform(*_BETWEEN_KILLS_S))
+            victim = queue.pop() if queue else self._chance.choice(victims)
             victim.kill()
-            count += 1
-            steps = ", ".join(f"{done}/{of}" for _, done, of in self.night.steps(len(self._names)))
-            _say(f"kill -9 {victim.name:15} ({steps})")
+            print(f"{_short(self.night, len(self._names))}   kill -9 {victim.name}", flush=True)
             self.observatory.start()
+
+    def _is_mostly_done(self) -> bool:
+        return len(self.night.processed) >= _MOSTLY * len(self._names)
 
     def _show_progress(self, begin_s: float) -> None:
         count = len(self._names)
@@ -179,14 +184,24 @@ class Telescope:
                     "\n".join(lines) if live or is_over else _short(self.night, count), flush=True
                 )
                 shown_s = time.time()
-            if is_over or is_late:
+            if is_over or is_late or self._ended():
                 return
             time.sleep(_LOOK_S)
+
+    def _ended(self) -> bool:
+        """Say which process has ended by itself, if one has."""
+        gone = [process for process in self.observatory.followers if not process.running()]
+        for process in gone:
+            _say(f"{process.name} has ended; the end of {process.log}:\n{process.log_tail()}")
+        return bool(gone)
 
     def _claims(self) -> bool:
         morning = Morning(self.observatory, self._files, self.run / "previews")
         claims = morning.claims()
-        claims.append(("no function failed", [f"{a}: {b}" for a, b in self.night.failed.items()]))
+        failed = [f"{name}: {reason}" for name, reason in self.night.failed.items()]
+        claims.append(
+            ("no function failed, and none had two outcomes", failed + self.night.twice())
+        )
         for sentence, wrong in claims:
             print(f"  {'✗' if wrong else '✓'} {sentence}")
             for line in wrong[:_SHOWN]:
@@ -224,6 +239,7 @@ def main() -> int:
     if len(sys.argv) > 1:
         print(__doc__ + "\nEnvironment:\n" + help_text(TelescopeSettings))
         return 0
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     held = False
     telescope = None
     try:

@@ -34,6 +34,8 @@ class Night:
         failed: why a function was given up.
         returned: files that went back to the mountain (two for each).
         freed: the mountain's copy is gone.
+        outcomes: for each trigger, the numbers of the events that told its outcome.
+        ended_s: when the newest event came, epoch seconds.
     """
 
     observed: set[str] = field(default_factory=set)
@@ -42,6 +44,7 @@ class Night:
     failed: dict[str, str] = field(default_factory=dict)
     returned: set[str] = field(default_factory=set)
     freed: set[str] = field(default_factory=set)
+    outcomes: dict[str, set[int]] = field(default_factory=dict)
     ended_s: float = 0.0
 
     def take(self, kind: str, message: Mapping[str, Any]) -> None:
@@ -50,6 +53,8 @@ class Night:
         path = message["path"]
         name = path.rpartition("/")[2].removesuffix(".fits")
         if kind == ingest.EVENT_TYPE.name:
+            if message["state"] != ingest.STARTED:
+                self.outcomes.setdefault(message["id"], set()).add(message["number"])
             if message["state"] == ingest.DONE:
                 self.processed.add(name)
             elif message["state"] == ingest.FAILED:
@@ -74,6 +79,10 @@ class Night:
             ("both back on the mountain", len(self.returned), count * len(OUTPUTS)),
             ("the mountain's disk freed", len(self.freed), count),
         ]
+
+    def twice(self) -> list[str]:
+        """Return the triggers that had more than one outcome."""
+        return [trigger for trigger, numbers in self.outcomes.items() if len(numbers) > 1]
 
     def is_over(self, count: int) -> bool:
         """Whether all of it is done, or something has failed for good."""

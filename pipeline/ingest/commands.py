@@ -57,7 +57,8 @@ def _run(work: Callable[[IngestSettings, asyncio.Event], Awaitable[None]]) -> in
     )
     # httpx tells every URL it asks for, macaroon and all.
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    logging.getLogger("aiokafka").setLevel(logging.ERROR)
+    # aiokafka writes lines for each attempt at a broker that is away, twenty a second.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
 
     async def until_stopped() -> None:
         stopped = asyncio.Event()
