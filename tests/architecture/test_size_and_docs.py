@@ -16,7 +16,23 @@ MODULE_LINES = 300
 FUNCTION_LINES = 40
 
 # What may be longer, and why it would be worse in pieces.
-LONGER: dict[str, str] = {}
+_ROOT_OF = "a composition root: one list of what is made, in the order in which it is needed"
+_SUITE = "one suite for one subject; its cases would be harder to oversee in several files"
+LONGER: dict[str, str] = {
+    "api/app.py:build": _ROOT_OF,
+    "benchmarks/billing.py:record": "a literal",
+    "tests/contract/test_channel_store.py": _SUITE,
+    "tests/contract/test_dcache_api_rest.py": _SUITE,
+    "tests/contract/test_dcache_api_rules.py": _SUITE,
+    "tests/contract/test_replay_log.py": _SUITE,
+    "tests/integration/pipeline/test_replication.py": _SUITE,
+    "tests/integration/storage_sim/test_third_party_copy.py": _SUITE,
+    "tests/integration/test_storage_webdav.py": _SUITE,
+    "tests/unit/pipeline/test_caveats.py": _SUITE,
+    "tests/unit/pipeline/test_inotify.py": _SUITE,
+    "tests/unit/pipeline/test_replication_catalogue.py": _SUITE,
+    "tests/unit/storage_sim/test_operations.py": _SUITE,
+}
 
 # Joined here, so that this file does not find itself.
 _HOSTS = [
@@ -57,29 +73,52 @@ def test_sources_are_found() -> None:
     assert len(sources()) > 20
 
 
+def long_modules() -> dict[str, int]:
+    """Return the modules with more than 300 lines."""
+    lengths = {name_of(file): len(file.read_text().splitlines()) for file in tracked(".py")}
+    return {name: lines for name, lines in lengths.items() if lines > MODULE_LINES}
+
+
 def test_modules_are_short() -> None:
     """A module has at most 300 lines, tests too."""
-    lengths = {name_of(file): len(file.read_text().splitlines()) for file in tracked(".py")}
-    long = {name: n for name, n in lengths.items() if n > MODULE_LINES and name not in LONGER}
-    assert long == {}
+    assert {name: n for name, n in long_modules().items() if name not in LONGER} == {}
 
 
-def test_functions_are_short() -> None:
-    """A function has at most 40 lines."""
-    long = {
-        f"{name_of(file)}:{node.name}": node.end_lineno - node.lineno + 1
+def _code_lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Return how many lines a function has, its docstring not counted."""
+    assert node.end_lineno is not None
+    lines = node.end_lineno - node.lineno + 1
+    first = node.body[0]
+    if ast.get_docstring(node) and first.end_lineno is not None:
+        lines -= first.end_lineno - first.lineno + 1
+    return lines
+
+
+def long_functions() -> dict[str, int]:
+    """Return the functions with more than 40 lines beside their docstring."""
+    return {
+        f"{name_of(file)}:{node.name}": _code_lines(node)
         for file in tracked(".py")
         for node in ast.walk(ast.parse(file.read_text()))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        and node.end_lineno is not None
-        and node.end_lineno - node.lineno + 1 > FUNCTION_LINES
+        and _code_lines(node) > FUNCTION_LINES
     }
-    assert {name: n for name, n in long.items() if name not in LONGER} == {}
+
+
+def test_functions_are_short() -> None:
+    """A function has at most 40 lines beside its docstring."""
+    assert {name: n for name, n in long_functions().items() if name not in LONGER} == {}
+
+
+def test_exceptions_are_needed() -> None:
+    """What `LONGER` excuses is there, and is too long."""
+    assert set(LONGER) - {*long_modules(), *long_functions()} == set()
 
 
 def _public(tree: ast.Module) -> list[ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef]:
     kinds = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
     found = [node for node in tree.body if isinstance(node, kinds)]
+    found = [node for node in found if not node.name.startswith("_")]
     for each in [node for node in found if isinstance(node, ast.ClassDef)]:
         found += [node for node in each.body if isinstance(node, kinds)]
     return [node for node in found if not node.name.startswith("_")]
