@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 
+import inotify_simple
 import pytest
 
 from schemas import registry, vocabulary
@@ -32,7 +33,6 @@ def test_masks_are_spelled_as_dcache_spells_them() -> None:
 
 def test_the_bits_are_linuxs() -> None:
     """The numbers of <sys/inotify.h>, as another library has them."""
-    inotify_simple = pytest.importorskip("inotify_simple")
     for flag in inotify_simple.flags:
         ours = getattr(vocabulary, f"IN_{flag.name}", None)
         assert ours == flag.value, flag
