@@ -54,21 +54,23 @@ def open_storage(settings: StorageSettings, users: Users) -> Storage:
     return storage
 
 
+def _authenticator(settings: StorageSettings, users: Users, keys: MacaroonKeys) -> Authenticator:
+    """Return what knows passwords, macaroons and JSON Web Tokens."""
+    file = settings.issuers_file
+    issuers = issuer_files.read_issuers(Path(file)) if file else {}
+    readers = [
+        macaroon_login.reader(keys.lookup),
+        tokens.reader(issuers.values(), users.find, time.time),
+    ]
+    return Authenticator(users, token_readers=readers)
+
+
 async def serve(settings: StorageSettings) -> None:
     """Serve until SIGTERM or SIGINT, then give Kafka what it takes within a few seconds."""
     users = Users(Path(settings.users_file))
     storage = open_storage(settings, users)
     keys = MacaroonKeys(Path(settings.folder) / "macaroon-keys.json")
-    issuers = (
-        issuer_files.read_issuers(Path(settings.issuers_file)) if settings.issuers_file else {}
-    )
-    authenticator = Authenticator(
-        users,
-        token_readers=[
-            macaroon_login.reader(keys.lookup),
-            tokens.reader(issuers.values(), users.find, time.time),
-        ],
-    )
+    authenticator = _authenticator(settings, users, keys)
     publisher = Publisher(
         storage,
         bootstrap=settings.bootstrap,

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from pipeline.authz.principal import Principal
+    from schemas.records import Source
     from storage_sim.inodes import Inode
     from storage_sim.walk import Place
 
@@ -141,12 +142,7 @@ class Biller:
         facts = _facts(caller, target, moved, {})
         facts |= {"kind": vocabulary.Kind.RENAME.value, "operation": _new_operation()}
         facts["cookie"] = base64.b64encode(secrets.token_bytes(16)).decode().rstrip("=")
-        facts["source"] = {
-            "ancestors": namespace.ids_of(source.above),
-            "permissions": namespace.permissions_of((*source.above, source.found)),
-            "path": source.path,
-            "name": source.name,
-        }
+        facts["source"] = _source(source)
         if (gone := target.inode) is not None:
             facts["overwritten"] = {
                 "inode": gone.id,
@@ -182,6 +178,15 @@ class Biller:
             "storage": self.storage,
         }
         outbox.append(db, shard, time_us // 1000, self._encode(record))
+
+
+def _source(place: Place) -> Source:
+    return {
+        "ancestors": namespace.ids_of(place.above),
+        "permissions": namespace.permissions_of((*place.above, place.found)),
+        "path": place.path,
+        "name": place.name,
+    }
 
 
 def _new_operation() -> str:

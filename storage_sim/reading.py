@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import io
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from pipeline.authz import caveats, scope
 from schemas import vocabulary
@@ -14,16 +14,17 @@ from storage_sim.billing import INTERNAL, Caller, Origin
 from storage_sim.core import Core
 from storage_sim.errors import OperationFailed, forbidden
 from storage_sim.transfers import Download
+from storage_sim.walk import Place
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterator
 
     from pipeline.authz.principal import Principal
     from storage_sim.inodes import Inode
-    from storage_sim.walk import Place
 
 _OPEN_TRIES: Final = 10
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,23 +110,14 @@ class Reading(Core):
         """
         with self.database.read() as db:
             place = self._reach(db, principal, path, caveats.READ_METADATA, follow=follow)
-            inode = place.found
-            entries: list[Seen] = []
+            inode, found = place.found, []
             if children and inode.is_directory:
-                if not self._may_list(principal, inode, place.path):
-                    raise forbidden()
-                if recursive:
-                    found = list(self._below(db, principal, inode, place.path, ""))
-                    found = found[offset:] if limit < 0 else found[offset : offset + limit]
-                else:
-                    found = self._entries(
-                        db, principal, inode, place.path, limit=limit, offset=offset
-                    )
-                entries = [_seen(db, entry, name, attributes) for name, entry in found]
+                look = self._below if recursive else self._entries
+                found = look(db, principal, place, limit=limit, offset=offset)
             snapshot = Snapshot(
                 place=place,
                 seen=_seen(db, inode, place.name, attributes),
-                entries=entries,
+                entries=[_seen(db, entry, name, attributes) for name, entry in found],
                 positions=outbox.positions(db),
                 shard=self._biller.shard_of(place.path),
                 may_watch=self._may_watch(principal, place),
@@ -151,39 +143,63 @@ class Reading(Core):
         self,
         db: sqlite3.Connection,
         principal: Principal,
-        directory: Inode,
-        path: str,
+        place: Place,
         *,
         limit: int = -1,
         offset: int = 0,
     ) -> list[tuple[str, Inode]]:
         """Return a directory's entries that the principal's token lets them know of."""
-        restrictions = principal.restrictions
-        whole = restrictions.path == "/" and not restrictions.granted
-        found = inodes.children(
-            db, directory.id, limit=limit if whole else -1, offset=offset if whole else 0
-        )
-        if not whole:
-            shown = (
+        directory, restrictions = place.found, principal.restrictions
+        if not self._may_list(principal, directory, place.path):
+            raise forbidden()
+        if restrictions.path == "/" and not restrictions.granted:
+            found = inodes.children(db, directory.id, limit=limit, offset=offset)
+        else:
+            shown = [
                 entry
-                for entry in found
+                for entry in inodes.children(db, directory.id)
                 if caveats.may_act(
-                    restrictions, caveats.READ_METADATA, namespace.join_path(path, entry.name)
+                    restrictions,
+                    caveats.READ_METADATA,
+                    namespace.join_path(place.path, entry.name),
                 )
-            )
-            found = list(shown)[offset:]
-            found = found if limit < 0 else found[:limit]
+            ]
+            found = _page(shown, limit, offset)
         return [(entry.name, entry) for entry in found]
 
     def _below(
-        self, db: sqlite3.Connection, principal: Principal, directory: Inode, path: str, under: str
-    ) -> Iterator[tuple[str, Inode]]:
-        """Yield everything below a directory, each directory before what is in it."""
-        for name, entry in self._entries(db, principal, directory, path):
-            yield under + name, entry
-            deeper = namespace.join_path(path, name)
-            if entry.is_directory and self._may_list(principal, entry, deeper):
-                yield from self._below(db, principal, entry, deeper, f"{under}{name}/")
+        self,
+        db: sqlite3.Connection,
+        principal: Principal,
+        place: Place,
+        *,
+        limit: int,
+        offset: int,
+    ) -> list[tuple[str, Inode]]:
+        """Return all below a directory that may be seen, each directory before what is in it."""
+        found: list[tuple[str, Inode]] = []
+        ahead = [("", place)]
+        while ahead:
+            under, here = ahead.pop()
+            if under:
+                found.append((under, here.found))
+            if here.found.is_directory and (
+                not under or self._may_list(principal, here.found, here.path)
+            ):
+                ahead.extend(
+                    (
+                        f"{under}/{name}" if under else name,
+                        Place(
+                            (*here.above, here.found),
+                            entry,
+                            namespace.join_path(here.path, name),
+                        ),
+                    )
+                    for name, entry in reversed(self._entries(db, principal, here))
+                )
+            if 0 <= limit <= len(found) - offset:
+                break
+        return _page(found, limit, offset)
 
     def open(self, principal: Principal, path: str, origin: Origin = INTERNAL) -> Download:
         """Open a file for reading; it is told when it is closed."""
@@ -233,6 +249,10 @@ class Reading(Core):
                 self._biller.bill(db, kind, place, caller, **details)
 
         self.database.write(work)
+
+
+def _page(found: list[T], limit: int, offset: int) -> list[T]:
+    return found[offset:] if limit < 0 else found[offset : offset + limit]
 
 
 def _seen(db: sqlite3.Connection, inode: Inode, name: str, attributes: bool) -> Seen:  # noqa: FBT001

@@ -66,6 +66,13 @@ def _path_of(stack: list[Inode]) -> str:
     return "/" + "/".join(inode.name for inode in stack[1:])
 
 
+def _check_passable(here: Inode, principal: Principal) -> None:
+    if not here.is_directory:
+        raise OperationFailed(errno.ENOTDIR)
+    if not scope.allows(principal, here.permission, "x"):
+        raise not_found()
+
+
 def walk(db: sqlite3.Connection, path: str, principal: Principal, *, follow: bool) -> Place:
     """Walk an absolute path.
 
@@ -89,10 +96,7 @@ def walk(db: sqlite3.Connection, path: str, principal: Principal, *, follow: boo
     while ahead:
         name = ahead.popleft()
         here = stack[-1]
-        if not here.is_directory:
-            raise OperationFailed(errno.ENOTDIR)
-        if not scope.allows(principal, here.permission, "x"):
-            raise not_found()
+        _check_passable(here, principal)
         if name == "..":
             stack = stack[:-1] or [root]
             continue
@@ -105,11 +109,10 @@ def walk(db: sqlite3.Connection, path: str, principal: Principal, *, follow: boo
             links += 1
             if links > namespace.LINKS_MAX:
                 raise OperationFailed(errno.ELOOP)
-            if found.target.startswith("/"):
-                stack = [root]
+            stack = [root] if found.target.startswith("/") else stack
             ahead.extendleft(reversed(namespace.split_path(found.target)))
-            continue
-        stack.append(found)
+        else:
+            stack.append(found)
     return Place(tuple(stack[:-1]), stack[-1], _path_of(stack))
 
 

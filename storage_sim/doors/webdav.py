@@ -7,6 +7,7 @@ copies, digests, macaroon requests) finds them there.
 
 from __future__ import annotations
 
+import functools
 import logging
 import re
 from typing import TYPE_CHECKING, Any, Final
@@ -45,6 +46,7 @@ _HEADERS_MAX_BYTES: Final = 1 << 16
 _DISCARD_MAX_BYTES: Final = 1 << 20
 _TIMEOUT_S: Final = 60
 _BACKLOG: Final = 512
+_KEPT_ALIVE: Final = 10_000
 _UPLOADS: Final = frozenset({"PUT"})
 _TARGET: Final = re.compile(rb"^([A-Z]+ )(?:https?://[^/ ]*)?/+")
 
@@ -216,6 +218,8 @@ class _Server(wsgi.Server):
     """Cheroot, with its complaints in our log."""
 
     ConnectionClass = _Connection
+    max_request_header_size = _HEADERS_MAX_BYTES
+    keep_alive_conn_limit = _KEPT_ALIVE
 
     def error_log(self, msg: str = "", level: int = logging.INFO, traceback: bool = False) -> None:  # noqa: FBT001, FBT002 - cheroot's
         """Write a line."""
@@ -245,10 +249,10 @@ def server(
         layers: what stands between gate and WsgiDAV, the outermost first.
         tls: files of certificate chain and private key; None: plain HTTP.
     """
-    application = dav_application(storage)
-    for layer in reversed(layers):
-        application = layer(application)
-    gate = Gate(application, authenticator=authenticator, max_body_bytes=max_body_bytes)
+    inside = functools.reduce(
+        lambda inner, layer: layer(inner), reversed(layers), dav_application(storage)
+    )
+    gate = Gate(inside, authenticator=authenticator, max_body_bytes=max_body_bytes)
     door = _Server(
         (host, port),
         gate,
@@ -256,10 +260,7 @@ def server(
         max=threads,
         request_queue_size=_BACKLOG,
         timeout=_TIMEOUT_S,
-        shutdown_timeout=5,
     )
-    door.max_request_header_size = _HEADERS_MAX_BYTES
-    door.keep_alive_conn_limit = 10_000
     if tls is not None:
         door.ssl_adapter = BuiltinSSLAdapter(*tls)
     door.prepare()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import socket
+import subprocess
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,3 +97,30 @@ def open_doors(folder: Path, **settings: int) -> Iterator[Doors]:
         door.stop()
         serving.join()
         storage.close()
+
+
+def run(*command: str, folder: Path, stdin: str = "") -> str:
+    """Run an outside client; return what it said."""
+    done = subprocess.run(
+        command, cwd=folder, input=stdin, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def send_raw(doors: Doors, request: bytes, *, close: bool = True) -> bytes:
+    """Send bytes, stop sending, and return the answer."""
+    host, _, port = doors.host.partition(":")
+    with socket.create_connection((host, int(port)), timeout=30) as connection:
+        connection.sendall(request)
+        if close:
+            connection.shutdown(socket.SHUT_WR)
+        answer = b""
+        while piece := connection.recv(65536):
+            answer += piece
+    return answer
+
+
+def kinds(records: list[BillingRecord], path: str) -> list[str]:
+    """Return what was told of a path."""
+    return [record["kind"] for record in records if record["path"] == path]

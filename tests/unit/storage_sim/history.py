@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+import pytest
+
 from schemas import codec
 from storage_sim import inodes, outbox
 from storage_sim.billing import Biller
+from storage_sim.errors import OperationFailed
 from storage_sim.storage import Storage
 
 if TYPE_CHECKING:
@@ -78,3 +81,13 @@ def actual(storage: Storage) -> dict[str, tuple[bytes, str, str]]:
                 if inode.is_directory:
                     ahead.append((path, inode))
     return tree
+
+
+def refused(code: int) -> pytest.RaisesExc[OperationFailed]:
+    """Expect a certain error number."""
+    return pytest.RaisesExc(OperationFailed, check=lambda error: error.code == code)
+
+
+def kinds(records: list[BillingRecord]) -> list[str]:
+    """Return the records' kinds."""
+    return [record["kind"] for record in records]

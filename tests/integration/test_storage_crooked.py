@@ -1,0 +1,169 @@
+"""The WebDAV door, by clients that are none too polite."""
+
+from __future__ import annotations
+
+import base64
+import errno
+import itertools
+import tracemalloc
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from tests.integration.storage_doors import Doors, basic, open_doors, send_raw
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from schemas.records import BillingRecord
+
+
+@pytest.fixture
+def doors(tmp_path: Path) -> Iterator[Doors]:
+    """Give a storage with open doors."""
+    with open_doors(tmp_path / "storage") as doors:
+        yield doors
+
+
+@pytest.fixture
+def alice(doors: Doors) -> Iterator[httpx.Client]:
+    """Give alice's client."""
+    with httpx.Client(base_url=doors.url, headers=basic("alice")) as client:
+        yield client
+
+
+@pytest.fixture
+def bob(doors: Doors) -> Iterator[httpx.Client]:
+    """Give bob's client."""
+    with httpx.Client(base_url=doors.url, headers=basic("bob")) as client:
+        yield client
+
+
+def test_an_upload_that_breaks_off_fails(doors: Doors) -> None:
+    """No close-write for half a file: UPLOAD with a status, DELETE, and nothing is there."""
+    head = (
+        "PUT /data/half HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n"
+        f"Authorization: {basic('alice')['Authorization']}\r\n\r\n"
+    )
+    send_raw(doors, head.encode() + b"x" * 400)
+    found = [r for r in doors.records() if r["path"] == "/data/half"]
+    assert [r["kind"] for r in found] == ["CREATE", "UPLOAD", "DELETE"]
+    assert found[1]["status_code"] == errno.ECONNABORTED
+    assert found[1]["transferred_bytes"] == 400
+
+
+@pytest.mark.parametrize(
+    "body", [b"5\r\nhel", b"5\r\nhello\r\n", b"zz\r\n", b"-1\r\n", b"5\r\nhelloXX", b""]
+)
+def test_a_chunked_upload_that_breaks_off_fails(doors: Doors, body: bytes) -> None:
+    """The same for a body that never says its end, or says nonsense."""
+    head = (
+        "PUT /data/half HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
+        f"Authorization: {basic('alice')['Authorization']}\r\n\r\n"
+    )
+    send_raw(doors, head.encode() + body)
+    found = [r for r in doors.records() if r["path"] == "/data/half"]
+    assert [r["kind"] for r in found] == ["CREATE", "UPLOAD", "DELETE"]
+    assert found[1]["status_code"] != 0
+
+
+def test_a_reader_that_goes_away_is_told(doors: Doors, alice: httpx.Client) -> None:
+    """A READ has a status when the client did not take all of it."""
+    alice.put("/data/big", content=bytes(30_000_000))
+    with alice.stream("GET", "/data/big") as answer:
+        next(answer.iter_raw())
+    alice.get("/data/big", headers={"Range": "bytes=0-9"})
+    reads: list[BillingRecord] = []
+    for _ in range(1000):
+        reads = [r for r in doors.records() if r["kind"] == "READ"]
+        if len(reads) == 2:
+            break
+    cut = next(r for r in reads if r["transferred_bytes"] != 10)
+    assert cut["status_code"] == errno.ECONNABORTED
+    assert next(r for r in reads if r["transferred_bytes"] == 10)["status_code"] == 0
+
+
+def test_large_files_do_not_fill_the_memory(doors: Doors, alice: httpx.Client) -> None:
+    """Both ways the bytes are passed on in pieces, also of one huge chunk."""
+
+    def pieces() -> Iterator[bytes]:
+        for _ in range(64):
+            yield bytes(1 << 20)
+
+    tracemalloc.start()
+    try:
+        alice.put("/data/big", content=pieces(), headers={"Content-Length": str(64 << 20)})
+        with alice.stream("GET", "/data/big") as answer:
+            assert sum(len(piece) for piece in answer.iter_raw(1 << 16)) == 64 << 20
+        head = (
+            "PUT /data/chunk HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
+            f"Authorization: {basic('alice')['Authorization']}\r\n\r\n"
+        )
+        send_raw(doors, head.encode() + b"%x\r\n" % (1 << 40) + bytes(20 << 20))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 64 << 20
+
+
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        ("GET /data/../home/bob/secret HTTP/1.1", b"404"),
+        ("GET /../../etc/passwd HTTP/1.1", b"400"),
+        ("GET /data/%2e%2e/%2e%2e/home/bob/secret HTTP/1.1", b"400"),
+        ("GET /data/%ff HTTP/1.1", b"400"),
+        ("GET /data/%00 HTTP/1.1", b"404"),
+        ("GET //home//bob//secret HTTP/1.1", b"404"),
+        ("PUT /data/a%0d%0aSet-Cookie:x HTTP/1.1", b"400"),
+        ("PUT /data/x%00y HTTP/1.1", b"400"),
+        ("MKCOL /data/" + "x" * 300 + " HTTP/1.1", b"400"),
+        ("GET /" + "x/" * 5000 + " HTTP/1.1", b"404"),
+        ("GET /data/f?authz=a&authz=b HTTP/1.1", b"401"),
+        ("BREW /data/f HTTP/1.1", b"405"),
+        ("PROPFIND /data/f HTTP/1.1\r\nContent-Length: 99999999", b"413"),
+        ("PUT /data/f HTTP/1.1\r\nContent-Length: -5", b"400"),
+        ("PUT /data/f HTTP/1.1\r\nContent-Length: 1_0", b"400"),
+    ],
+)
+def test_crooked_requests_are_refused(
+    doors: Doors, bob: httpx.Client, line: str, status: bytes
+) -> None:
+    """Tricks with paths, names, lengths and tokens end in a plain refusal and no record."""
+    bob.put("/home/bob/secret", content=b"bob's")
+    before = len(doors.records())
+    length = "" if "Content-Length" in line else "Content-Length: 0\r\n"
+    request = (
+        f"{line}\r\nHost: x\r\n{length}Connection: close\r\n"
+        f"Authorization: {basic('alice')['Authorization']}\r\n\r\n"
+    )
+    answer = send_raw(doors, request.encode())
+    assert answer.split(b" ", 2)[1] == status, answer
+    assert b"Set-Cookie" not in answer
+    assert b"Traceback" not in answer
+    assert b"bob's" not in answer
+    assert len(doors.records()) == before
+
+
+def test_xml_bombs_are_refused(alice: httpx.Client) -> None:
+    """Entities in a body are not expanded."""
+    bomb = (
+        '<?xml version="1.0"?><!DOCTYPE d [<!ENTITY a "'
+        + "x" * 1000
+        + '">'
+        + "".join(f'<!ENTITY {b} "{f"&{a};" * 10}">' for a, b in itertools.pairwise("abcdefgh"))
+        + ']><propfind xmlns="DAV:"><prop>&h;</prop></propfind>'
+    )
+    answer = alice.request("PROPFIND", "/data", content=bomb, headers={"Depth": "0"})
+    assert answer.status_code == 400
+
+
+def test_a_token_for_the_wrong_user_name_is_no_help(doors: Doors) -> None:
+    """Credentials are what they are: no fallback from one to the other."""
+    both = base64.b64encode(b"alice:bob-demo").decode()
+    assert (
+        httpx.get(f"{doors.url}/data", headers={"Authorization": f"Basic {both}"}).status_code
+        == 401
+    )
