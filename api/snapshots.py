@@ -8,9 +8,9 @@ the watch.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from pipeline.event_types import globs
+from pipeline.event_types import details, globs
 from schemas import vocabulary
 from schemas.vocabulary import FileType
 
@@ -31,11 +31,15 @@ def payloads(children: Sequence[Child], watch: Watch) -> list[str]:
         if not is_directory and not _fits(child, watch):
             continue
         mask = vocabulary.IN_CREATE | (vocabulary.IN_ISDIR if is_directory else 0)
-        event = {
+        event: dict[str, Any] = {
             "name": child.name,
             "mask": vocabulary.mask_names(mask),
             "snapshot": True,
         }
+        if watch.details:
+            event["details"] = {"path": details.clients_path(watch, child.name)}
+            if not is_directory and "size" in child.attributes:
+                event["details"]["size"] = child.attributes["size"]
         told.append(json.dumps(event, separators=(",", ":")))
     return told
 

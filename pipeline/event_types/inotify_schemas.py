@@ -125,6 +125,14 @@ EVENT: Final[dict[str, Any]] = {
         ),
         _shape("the watched object itself", {"mask": _mask(_SELF_EVENTS, may_be_directory=True)}),
         _shape(
+            "there when a subscription with a snapshot was made",
+            {
+                "name": _NAME,
+                "mask": _mask(["IN_CREATE"], may_be_directory=True),
+                "snapshot": {"type": "boolean", "const": True},
+            },
+        ),
+        _shape(
             "about the subscription",
             {"mask": _mask(["IN_IGNORED", "IN_Q_OVERFLOW", "IN_UNMOUNT"], may_be_directory=False)},
             detailed=False,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import jsonschema
 import pytest
 from starlette.datastructures import QueryParams
 
@@ -76,8 +77,23 @@ def test_a_snapshot_tells_names_types_and_respects_the_filters() -> None:
     )
     told = snapshots.payloads(children, watch)
     assert all(one.isascii() for one in told)
+    for one in told:
+        jsonschema.validate(json.loads(one), dict(inotify.EVENT_TYPE.event_schema))
     assert [json.loads(one) for one in told] == [
         {"name": "b.h5", "mask": ["IN_CREATE"], "snapshot": True},
         {"name": "odd.h5", "mask": ["IN_CREATE"], "snapshot": True},
         {"name": "Å", "mask": ["IN_CREATE", "IN_ISDIR"], "snapshot": True},
+    ]
+
+
+def test_a_snapshot_has_details_if_the_selector_asks_for_them() -> None:
+    """In the client's words."""
+    watch = inotify.EVENT_TYPE.parse({"path": "data/", "details": True})
+    children = [Child("f", {"fileType": "REGULAR", "size": 3}), Child("d", {"fileType": "DIR"})]
+    told = [json.loads(one) for one in snapshots.payloads(children, watch)]
+    for one in told:
+        jsonschema.validate(one, dict(inotify.EVENT_TYPE.event_schema))
+    assert [one["details"] for one in told] == [
+        {"path": "/data/d"},
+        {"path": "/data/f", "size": 3},
     ]
