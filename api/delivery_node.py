@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from typing import TYPE_CHECKING, Final
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from pipeline.event_types.base import EventType
     from pipeline.replay.log import ReplayLog
 
+READS_AT_ONCE: Final = 16
+
 HELD_MESSAGES: Final = 5_000
 """How many live messages a stream that catches up keeps waiting; beyond, it reads them again."""
 
@@ -33,6 +36,7 @@ class Node:
         guards: for each inode, the members whose watched path has it.
         flusher: writes to streams.
         server_key: enciphers event ids.
+        reading: so many streams read the past at once, the others wait their turn.
     """
 
     def __init__(
@@ -59,6 +63,7 @@ class Node:
         self.matchers: dict[str, Matcher[Member]] = {name: Matcher() for name in event_types}
         self.guards: dict[bytes, dict[int, Member]] = {}
         self.keys = itertools.count(1)
+        self.reading = asyncio.Semaphore(READS_AT_ONCE)
 
     def learn(self, event_type: str, marks: Mapping[str, int]) -> None:
         """Take over how far shards have come."""

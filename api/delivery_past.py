@@ -20,7 +20,7 @@ from schemas.errors import BadRecord, Unavailable
 from schemas.vocabulary import IN_ONESHOT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
     from api.delivery_message import Member, Told
     from api.delivery_stream import Stream
@@ -139,7 +139,8 @@ class Past:
             log = self.node.logs[event_type.name]
             while not await log.wait_for(shard, up_to, WAIT_S):
                 logger.info("the replay log of %s has not reached %s %s", slot, shard, up_to)
-            floor = (await log.state([shard])).floors.get(shard, 0)
+            async with self.node.reading:
+                floor = (await log.state([shard])).floors.get(shard, 0)
             self._losses(event_type, shard, slot, floor)
             starts = self._starts(event_type, shard)
             after = event_ids.read_from(min(starts.values(), default=0))
@@ -152,14 +153,23 @@ class Past:
                     if member.subscription.watch.recursive
                 }
             )
-            async for chunk in log.read(shard, watched, below, after, up_to):
+            chunks = aiter(log.read(shard, watched, below, after, up_to))
+            while chunk := await self._next(chunks):
                 for _, value in chunk:
                     await self._tell_value(event_type, value, starts)
                 await self._drain()
-            floor = (await log.state([shard])).floors.get(shard, 0)
+            async with self.node.reading:
+                floor = (await log.state([shard])).floors.get(shard, 0)
             self._losses(event_type, shard, slot, floor)  # trimmed while it was read
         self._close_ended(slot, event_ids.behind(up_to), starts)
         self.stream.advance(slot, event_ids.end_of(up_to))
+
+    async def _next(
+        self, chunks: AsyncIterator[Sequence[tuple[int, bytes]]]
+    ) -> Sequence[tuple[int, bytes]]:
+        """Read a chunk when it is this stream's turn."""
+        async with self.node.reading:
+            return await anext(chunks, ())
 
     async def _tell_value(
         self, event_type: EventType, value: bytes, starts: Mapping[int, int]

@@ -24,7 +24,7 @@ import secrets
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from redis import exceptions
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
@@ -44,6 +44,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     from api.channels import Place, Subscription
+
+CONNECTIONS: Final = 32
+"""How many questions a node puts to Redis at once."""
 
 _CHUNK: Final = 500
 _GONE: Final = 0
@@ -115,14 +118,18 @@ class RedisChannelStore:
     """
 
     def __init__(self, url: str, *, prefix: str, timeout_s: float = 5.0) -> None:
-        self._redis: Any = Redis.from_url(
+        # Who finds all connections in use waits for one: a rush of clients is no outage.
+        pool = BlockingConnectionPool.from_url(
             url,
+            max_connections=CONNECTIONS,
+            timeout=4 * timeout_s,
             decode_responses=True,
             socket_timeout=timeout_s,
             socket_connect_timeout=timeout_s,
             # A connection from before a restart of Redis fails at its next use: once more, anew.
             retry=Retry(NoBackoff(), retries=1),
         )
+        self._redis: Any = Redis.from_pool(pool)
         # A listener waits as long as nothing happens: no timeout on its socket.
         self._listening: Any = Redis.from_url(
             url, decode_responses=True, socket_connect_timeout=timeout_s, health_check_interval=5

@@ -1,0 +1,105 @@
+"""What it costs to tell an event to many: server CPU for each delivery, and how long it took.
+
+    python -m benchmarks fanout [--seconds 5] [--cases 200x100,200x1000,3000x10] [--no-plain]
+
+From Kafka to the reader's socket, with channels, ids and permission checks on. *plain* is
+sse-starlette with a queue for each client, in the same run. CPU is that of the server process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+from benchmarks import streams
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+CASES = "200x100,200x1000,3000x10"
+_PLAIN_DELIVERIES_PER_S = 45_000
+_SETTLE_S = 10.0
+
+
+async def measure(
+    way: str, given: tuple[str, str], *, readers: int, rate: float, seconds: float
+) -> dict[str, Any]:
+    """Measure one case in one way, on a given Kafka and Redis."""
+    kafka, redis = given
+    prefix = streams.new_prefix()
+    async with streams.source(kafka, prefix) as source:
+        server = streams.Server(way, kafka, redis, prefix)
+        crowd = None
+        try:
+            await asyncio.to_thread(server.until, lambda state: not state["missing"])
+            crowd = await asyncio.to_thread(streams.Readers, server.port, readers)
+            await asyncio.to_thread(server.until, lambda state: state["live"] == readers)
+            await source.run(rate, 1.0)  # warm: caches, connections, the interpreter's code
+            await asyncio.sleep(0.5)
+            crowd.report()
+            before = await asyncio.to_thread(server.state)
+            sent = await source.run(rate, seconds)
+            reports = [await asyncio.to_thread(crowd.report)]
+            ends = time.monotonic() + _SETTLE_S
+            while (
+                sum(one["count"] for one in reports) < sent * readers and time.monotonic() < ends
+            ):
+                await asyncio.sleep(0.1)
+                reports.append(await asyncio.to_thread(crowd.report))
+            after = await asyncio.to_thread(server.state)
+        finally:
+            if crowd is not None:
+                crowd.stop()
+            server.stop()
+    delivered = sum(one["count"] for one in reports)
+    return {
+        "way": way,
+        "readers": readers,
+        "events/s": rate,
+        "delivered": delivered,
+        "wanted": sent * readers,
+        "us/delivered": (after["cpu_s"] - before["cpu_s"]) * 1e6 / max(1, delivered),
+        "p50 ms": reports[0]["p50_ms"],
+        "p99 ms": reports[0]["p99_ms"],
+        "RSS MiB": after["rss_bytes"] / 2**20,
+    }
+
+
+async def _all(settings: argparse.Namespace) -> list[dict[str, Any]]:
+    rows = []
+    with streams.services() as given:
+        for case in settings.cases.split(","):
+            readers, rate = (int(part) for part in case.split("x"))
+            ways = ["ours"]
+            if settings.plain and readers * rate <= _PLAIN_DELIVERIES_PER_S:
+                ways.append("plain")
+            rows += [
+                await measure(way, given, readers=readers, rate=rate, seconds=settings.seconds)
+                for way in ways
+            ]
+    return rows
+
+
+def run(arguments: Sequence[str] = ()) -> dict[str, Any]:
+    """Measure, print a table and a line of JSON; return its content."""
+    parser = argparse.ArgumentParser(prog="benchmarks fanout", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--cases", default=CASES)
+    parser.add_argument("--no-plain", dest="plain", action="store_false")
+    parser.add_argument("--json", action="store_true", help="only the line of JSON")
+    settings = parser.parse_args(arguments)
+    rows = asyncio.run(_all(settings))
+    if not settings.json:
+        print(streams.table(rows))
+    result = {"benchmark": "fanout", "rows": rows}
+    print(json.dumps(result))
+    return result
+
+
+if __name__ == "__main__":
+    import sys
+
+    run(sys.argv[1:])
