@@ -126,8 +126,10 @@ class Deriving:
     async def troubles(self) -> list[str]:
         """Say what keeps it from being ready."""
         consumer = self._consumer
-        if consumer is None or not consumer.flow_active or self.app.rebalancing:
-            return ["partitions are being divided among the workers"]
+        if consumer is None or not self.app.consumer_generation_id:
+            return ["derive: has not joined the group of workers yet"]
+        if not consumer.flow_active or self.app.rebalancing:
+            return ["derive: partitions are being divided among the workers"]
         return []
 
 

@@ -210,6 +210,9 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
             [m for m in self._unacked_messages if m.topic in self.app.batched_topics]
         )
         await super().wait_empty()
+        # Faust's commit does nothing while another one runs, which began before the last chunk
+        # was done; this one is sure to come after it.
+        await self.force_commit()
 
     def _is_in_work(self) -> bool:
         return any(lease.is_in_work for lease in self._leases.values())
