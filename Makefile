@@ -55,4 +55,4 @@ clean: $(READY)  ## stop the stack and remove its data, the virtual environment 
 	@$(PY) -m deploy.local down
 	rm -rf .run .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
-.PHONY: help install check test conformance up down status demo compose-test reference bench clean
+.PHONY: help install check test conformance up down status demo demo-telescope compose-test reference bench clean
