@@ -154,7 +154,7 @@ class Past:
                 }
             )
             chunks = aiter(log.read(shard, watched, below, after, up_to))
-            while chunk := await self._next(chunks):
+            while (chunk := await self._next(chunks)) is not None:
                 for _, value in chunk:
                     await self._tell_value(event_type, value, starts)
                 await self._drain()
@@ -166,10 +166,10 @@ class Past:
 
     async def _next(
         self, chunks: AsyncIterator[Sequence[tuple[int, bytes]]]
-    ) -> Sequence[tuple[int, bytes]]:
-        """Read a chunk when it is this stream's turn."""
+    ) -> Sequence[tuple[int, bytes]] | None:
+        """Read a chunk when it is this stream's turn; None: there are no more."""
         async with self.node.reading:
-            return await anext(chunks, ())
+            return await anext(chunks, None)
 
     async def _tell_value(
         self, event_type: EventType, value: bytes, starts: Mapping[int, int]
