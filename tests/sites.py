@@ -34,15 +34,18 @@ class Site:
         copy_networks: where third-party copies may go.
         port: of the door; 0: any.
         copy_ca: whose certificates third-party copies trust.
+        keys: macaroon secrets of another site, to take the same macaroons.
     """
 
     def __init__(
         self,
         folder: Path,
         name: str,
+        *,
         copy_networks: tuple[str, ...] = ("127.0.0.0/8", "::1/128"),
         port: int = 0,
         copy_ca: str = "",
+        keys: Path | None = None,
     ) -> None:
         users = Users(USERS)
         self.name = name
@@ -50,7 +53,7 @@ class Site:
         self.storage = Storage(folder / name, biller=Biller(name, 0), sync=False)
         self.storage.recover()
         self.storage.prepare(users.directories)
-        self.keys = MacaroonKeys(folder / f"{name}-keys.json")
+        self.keys = MacaroonKeys(keys or folder / f"{name}-keys.json")
         self._door = webdav.server(
             self.storage,
             Authenticator(users, token_readers=[macaroon_login.reader(self.keys.lookup)]),
