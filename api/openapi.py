@@ -32,6 +32,12 @@ _ERROR: Final = {
         },
     },
 }
+_BODY: Final = {
+    400: "Not JSON, or not what is expected.",
+    408: "The body took too long.",
+    413: "The body is too long.",
+    415: "The body is not JSON.",
+}
 
 
 def describe(
@@ -73,13 +79,23 @@ def describe(
     }
 
 
+def _answers(endpoint: Endpoint) -> dict[int, str]:
+    """Return the endpoint's answers and those that every endpoint of its kind may give."""
+    common = {429: "A limit is reached; `limit` names it.", 503: "A service is away; try later."}
+    if not endpoint.is_public:
+        common[400] = "More than one credential."
+    if endpoint.body is not None:
+        common |= _BODY
+    return {**common, **endpoint.answers}
+
+
 def _operation(endpoint: Endpoint) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": f"{endpoint.method.lower()} {endpoint.path}",
         "summary": endpoint.summary,
         "responses": {
             str(status): _response(endpoint, status, meaning)
-            for status, meaning in sorted(endpoint.answers.items())
+            for status, meaning in sorted(_answers(endpoint).items())
         },
     }
     parameters = _parameters(endpoint)
@@ -87,6 +103,7 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
         operation["parameters"] = parameters
     if endpoint.body is not None:
         operation["requestBody"] = {
+            "required": endpoint.body["type"] == "object",
             "content": {"application/json": {"schema": dict(endpoint.body)}},
         }
     if endpoint.is_public:

@@ -37,7 +37,7 @@ class ApiSite:
         prefix: str,
         settings: dict[str, str] | None = None,
     ) -> None:
-        self._run = run
+        self.folder = run
         rest, webdav, health, *api_ports = free_ports(3 + nodes)
         self._environment = {
             "STORAGE_EVENTS_SERVICE_KEY": "a key of both",
@@ -72,7 +72,7 @@ class ApiSite:
         return Process(
             name=name,
             command=[sys.executable, *arguments],
-            run=self._run,
+            run=self.folder,
             environ={**self._environment, **(environment or {})},
         )
 

@@ -68,7 +68,9 @@ def _client_id(content: Any) -> str:
     unknown = sorted(set(content) - {"client-id"})
     if unknown:
         raise problems.bad_request(f"Bad channel: unknown member {unknown[0][:64]!r}")
-    client_id = content.get("client-id") or ""
+    client_id = content.get("client-id")
+    if client_id is None:
+        return ""
     if not isinstance(client_id, str):
         raise problems.bad_request("Bad channel: client-id must be a string")
     return client_id[: channels.CLIENT_ID_LENGTH]
@@ -165,7 +167,7 @@ _URLS = {"type": "array", "items": {"type": "string", "format": "uri"}}
 _NEW = {
     "type": ["object", "null"],
     "additionalProperties": False,
-    "properties": {"client-id": {"type": "string"}},
+    "properties": {"client-id": {"type": ["string", "null"]}},
 }
 _TIMEOUT = {
     "type": "object",

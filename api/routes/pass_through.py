@@ -163,7 +163,15 @@ async def pass_on(request: Request) -> Response:
 
 _ANSWERS: Final = {
     200: "As the storage answers.",
+    201: "As the storage answers.",
+    204: "As the storage answers.",
+    400: "As the storage answers, or more than one credential.",
     401: "Nobody, or somebody unknown.",
+    403: "As the storage answers.",
+    404: "As the storage answers.",
+    405: "As the storage answers.",
+    409: "As the storage answers.",
+    413: "The body is too long.",
     503: "The storage is away.",
 }
 

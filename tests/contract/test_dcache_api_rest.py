@@ -175,8 +175,8 @@ def test_bodies_that_make_a_channel(front: str, body: bytes) -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        b"{", b"[]", b"1", b'"x"', b'{"nope":1}', b'{"client-id":7}', b"NaN", b"\xff\xfe",
-        b"[" * 100_000,
+        b"{", b"[]", b"1", b'"x"', b'{"nope":1}', b'{"client-id":7}', b'{"client-id":{}}',
+        b'{"client-id":false}', b"NaN", b"\xff\xfe", b"[" * 100_000,
     ],
 )  # fmt: skip
 def test_bodies_that_do_not(front: str, body: bytes) -> None:
