@@ -60,26 +60,11 @@ def load(path: Path) -> RuleSet:
 
 def _rule(part: Section, storages: Mapping[str, Storage]) -> Rule:
     part.only(*_KEYS)
-    name, source, targets = part.need("name", str), part.need("from", str), part.texts("to")
+    name = part.need("name", str)
     if not _NAME.fullmatch(name):
         raise part.error(f"name {name!r}: letters, digits, dot, - and _ only", "name")
-    if not targets:
-        raise part.error("to is missing: which storages get copies", "to")
-    for key, storage in (("from", source), *(("to", target) for target in targets)):
-        if storage not in storages:
-            hint = document.meant(storage, tuple(storages)) if storages else ""
-            raise part.error(f"there is no storage {storage!r}{hint}", key)
-    if source in targets or len(set(targets)) != len(targets):
-        raise part.error("to must name other storages than from, each once", "to")
-    copies = part.get("copies", int, len(targets))
-    if not 1 <= copies <= len(targets):
-        raise part.error(f"copies must be from 1 to {len(targets)}, as many as in to", "copies")
-    free_source = part.get("free_source", bool, default=False)
-    if "free_after" in part.data and not free_source:
-        raise part.error("free_after needs free_source = true", "free_after")
-    keep = rule_parts.lifetime(part, "keep", 0.0)
-    if keep and free_source:
-        raise part.error("keep with free_source = true would leave no copy at all", "keep")
+    source, targets, copies = _places(part, storages)
+    keep_s, free_source = _endings(part)
     smallest, largest = part.get("min_size_bytes", int, 0), part.get("max_size_bytes", int, -1)
     if 0 <= largest < smallest:
         raise part.error("max_size_bytes is below min_size_bytes", "max_size_bytes")
@@ -96,10 +81,38 @@ def _rule(part: Section, storages: Mapping[str, Storage]) -> Rule:
         max_size_bytes=None if largest < 0 else largest,
         owners=frozenset(part.texts("owners")),
         derived=rule_parts.derived_path(part),
-        keep_s=keep or None,
+        keep_s=keep_s,
         free_source=free_source,
         free_after_s=rule_parts.lifetime(part, "free_after", 0.0),
     )
+
+
+def _places(part: Section, storages: Mapping[str, Storage]) -> tuple[str, tuple[str, ...], int]:
+    """Read from where, to where, and how many copies."""
+    source, targets = part.need("from", str), part.texts("to")
+    if not targets:
+        raise part.error("to is missing: which storages get copies", "to")
+    for key, storage in (("from", source), *(("to", target) for target in targets)):
+        if storage not in storages:
+            hint = document.meant(storage, tuple(storages)) if storages else ""
+            raise part.error(f"there is no storage {storage!r}{hint}", key)
+    if source in targets or len(set(targets)) != len(targets):
+        raise part.error("to must name other storages than from, each once", "to")
+    copies = part.get("copies", int, len(targets))
+    if not 1 <= copies <= len(targets):
+        raise part.error(f"copies must be from 1 to {len(targets)}, as many as in to", "copies")
+    return source, targets, copies
+
+
+def _endings(part: Section) -> tuple[float | None, bool]:
+    """Read how long copies are kept, and whether the original goes."""
+    free_source = part.get("free_source", bool, default=False)
+    if "free_after" in part.data and not free_source:
+        raise part.error("free_after needs free_source = true", "free_after")
+    keep_s = rule_parts.lifetime(part, "keep", 0.0)
+    if keep_s and free_source:
+        raise part.error("keep with free_source = true would leave no copy at all", "keep")
+    return keep_s or None, free_source
 
 
 def _directories(part: Section) -> tuple[str, ...]:
