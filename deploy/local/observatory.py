@@ -62,10 +62,9 @@ class Observatory:
     ) -> None:
         self.run = run
         self.host = host
-        libs = ROOT / ".run/kafka-libs"
-        self.kafka = (
-            None if kafka_bootstrap else Kafka(run, libs, kafka_port, kafka_port + 1, host)
-        )
+        self.kafka: Kafka | None = None
+        if not kafka_bootstrap:
+            self.kafka = Kafka(run, ROOT / ".run/kafka-libs", kafka_port, kafka_port + 1, host)
         self.bootstrap = kafka_bootstrap or f"{host}:{kafka_port}"
         self.prefix = f"telescope-{uuid.uuid4().hex[:8]}-"
         parts = Demonstrator(run, bootstrap=self.bootstrap, topic_prefix=self.prefix, host=host)
@@ -75,12 +74,14 @@ class Observatory:
             webdav_port=webdav_port + FACILITY_PORTS,
             rest_port=rest_port + FACILITY_PORTS,
         )
-        self.rules = run / "rules.toml"
         self._worker_url = f"http://{host}:{health_port}"
         self._health_port = health_port
+        self._make_followers(parts, at_once)
+
+    def _make_followers(self, parts: Demonstrator, at_once: int) -> None:
         self.worker = parts.python(
             "worker", "pipeline", "worker",
-            WORKER_HEALTH_PORT=health_port,
+            WORKER_HEALTH_PORT=self._health_port,
             STORAGE_EVENTS_WORKER_PARTS="derive",
             STORAGE_EVENTS_WORKER_INSTANCE_ID="worker",
         )  # fmt: skip
@@ -91,6 +92,11 @@ class Observatory:
         self.replication = parts.python(
             "replication", "pipeline.replication", "run", **self.moving
         )
+
+    @property
+    def rules(self) -> Path:
+        """The rules file, for ingest and replication."""
+        return self.run / "rules.toml"
 
     @property
     def moving(self) -> dict[str, str]:

@@ -83,14 +83,21 @@ async def run_runner(settings: IngestSettings, stopped: asyncio.Event) -> None:
         SettingsError: something set cannot be used.
     """
     rules = load_rules(settings)
-    names = sorted({rule.topic for rule in rules.rules if rule.function})
-    if not names:
+    if not _runner_topics(rules):
         raise SettingsError(f"{settings.rules}: no ingest rule names a function")
-    bootstrap = settings.bootstrap
     wanted = [topics.DEAD_LETTER, ingest.EVENT_TYPE.topic, *agent.trigger_topics(rules)]
-    await _patiently(stopped, lambda: _ensure_topics(settings, bootstrap, wanted))
+    await _patiently(stopped, lambda: _ensure_topics(settings, settings.bootstrap, wanted))
     ledger = Ledger(Path(settings.state))
-    publisher = OutboxPublisher(bootstrap=bootstrap, prefix=settings.topic_prefix)
+    try:
+        await _execute(settings, rules, ledger, stopped)
+    finally:
+        ledger.close()
+
+
+async def _execute(
+    settings: IngestSettings, rules: RuleSet, ledger: Ledger, stopped: asyncio.Event
+) -> None:
+    publisher = OutboxPublisher(bootstrap=settings.bootstrap, prefix=settings.topic_prefix)
     timeout = httpx.Timeout(settings.transfer_idle_s, connect=_CONNECT_S)
     async with httpx.AsyncClient(timeout=timeout) as client:
         executor = Executor(
@@ -107,21 +114,23 @@ async def run_runner(settings: IngestSettings, stopped: asyncio.Event) -> None:
 
         def take() -> Awaitable[None]:
             return Intake(
-                bootstrap=bootstrap,
+                bootstrap=settings.bootstrap,
                 group=f"{settings.topic_prefix}ingest-runner",
-                topics=[settings.topic_prefix + name for name in names],
+                topics=[settings.topic_prefix + name for name in _runner_topics(rules)],
                 queue_jobs=settings.queue_jobs,
                 instance_id=settings.name,
             ).run(executor, ledger, stopped)
 
-        try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(executor.run(stopped))
-                group.create_task(_patiently(stopped, take))
-                group.create_task(_patiently(stopped, lambda: publisher.run(ledger, stopped)))
-                group.create_task(_prune(ledger, settings.keep_days * _DAY_S, stopped))
-        finally:
-            ledger.close()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(executor.run(stopped))
+            group.create_task(_patiently(stopped, take))
+            group.create_task(_patiently(stopped, lambda: publisher.run(ledger, stopped)))
+            group.create_task(_prune(ledger, settings.keep_days * _DAY_S, stopped))
+
+
+def _runner_topics(rules: RuleSet) -> list[str]:
+    """Return the topics with triggers that name a function."""
+    return sorted({rule.topic for rule in rules.rules if rule.function})
 
 
 def _runner(settings: IngestSettings, rules: RuleSet, transfers: Transfers) -> Runner:
