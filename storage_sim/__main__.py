@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     # aiokafka writes a line for each attempt; the publisher says it once
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    logging.getLogger("wsgidav").setLevel(logging.CRITICAL)
+    logging.getLogger("wsgidav").setLevel(logging.ERROR)
     try:
         if command == "hash-password":
             print(hash_password(_password()))

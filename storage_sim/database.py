@@ -124,18 +124,29 @@ class Database:
 
     @contextlib.contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
-        """Give a connection that sees one committed state until the block ends."""
+        """Give a connection that sees one committed state until the block ends.
+
+        Raises:
+            Unavailable: the database cannot be read.
+        """
         try:
-            db = self._idle_readers.pop()
+            db = self._idle_reader()
+            db.execute("BEGIN")
+            try:
+                yield db
+            finally:
+                db.execute("ROLLBACK")
+                self._idle_readers.append(db)
+        except sqlite3.Error as error:
+            raise Unavailable(f"the namespace cannot be read: {error}") from error
+
+    def _idle_reader(self) -> sqlite3.Connection:
+        try:
+            return self._idle_readers.pop()
         except IndexError:
             db = self._connect()
             db.execute("PRAGMA query_only = ON")
-        db.execute("BEGIN")
-        try:
-            yield db
-        finally:
-            db.execute("ROLLBACK")
-            self._idle_readers.append(db)
+            return db
 
     def close(self) -> None:
         """Give back all connections; no thread may be using one."""

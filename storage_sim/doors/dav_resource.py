@@ -23,6 +23,7 @@ from wsgidav.dav_error import (
 )
 from wsgidav.util import etree
 
+from schemas.errors import Unavailable
 from storage_sim.errors import OperationFailed
 
 if TYPE_CHECKING:
@@ -66,6 +67,9 @@ def as_dav_errors() -> Iterator[None]:
         yield
     except OperationFailed as error:
         raise dav_error(error) from error
+    except Unavailable as error:
+        headers = [("Retry-After", str(error.retry_after_s))]
+        raise DAVError(503, str(error), add_headers=headers) from error
 
 
 class Resource:

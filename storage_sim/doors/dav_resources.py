@@ -14,12 +14,13 @@ from wsgidav.dav_error import (
 from wsgidav.dav_provider import DAVCollection, DAVNonCollection, DAVProvider
 
 from storage_sim import namespace
+from storage_sim.doors import listing
 from storage_sim.doors.dav_resource import (
     CREATED,
+    ORIGIN,
     PRINCIPAL,
     Resource,
     as_dav_errors,
-    dav_error,
 )
 from storage_sim.errors import OperationFailed
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from storage_sim.walk import Place
 
 _INFINITE_MAX: Final = 10_000
+_NOT_THERE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
 
 
 class StorageProvider(DAVProvider):  # type: ignore[misc] # WsgiDAV has no types
@@ -46,18 +48,22 @@ class StorageProvider(DAVProvider):  # type: ignore[misc] # WsgiDAV has no types
 
     def get_resource_inst(self, path: str, environ: dict[str, Any]) -> Any:
         """Return the object at a path; None when it is absent or not to be known of."""
-        try:
-            place = self.storage.stat(environ[PRINCIPAL], path)
-        except OperationFailed as error:
-            if error.code in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG):
-                return None
-            raise dav_error(error) from error
+        with as_dav_errors():
+            try:
+                place = self.storage.stat(environ[PRINCIPAL], path)
+            except OperationFailed as error:
+                if error.code in _NOT_THERE:
+                    return None
+                raise
         return _resource(path, environ, self.storage, place)
 
     def custom_request_handler(
         self, environ: dict[str, Any], start_response: Any, default_handler: Any
     ) -> Any:
-        """Answer 201 where a copy or move made a new object; WsgiDAV says 204 of ours."""
+        """Show a directory as a page; say 201 where a copy or move made a new object."""
+        path = environ["PATH_INFO"]
+        if environ["REQUEST_METHOD"] in ("GET", "HEAD") and self.is_collection(path, environ):
+            return self._show(path, environ, start_response)
 
         def start(status: str, headers: Any, exc_info: Any = None) -> Any:
             if environ.get(CREATED) and status.startswith("204"):
@@ -65,6 +71,18 @@ class StorageProvider(DAVProvider):  # type: ignore[misc] # WsgiDAV has no types
             return start_response(status, headers, exc_info)
 
         return default_handler(environ, start)
+
+    def _show(self, path: str, environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        with as_dav_errors():
+            entries = self.storage.listing(environ[PRINCIPAL], path, environ[ORIGIN])
+        body = listing.page(path, entries)
+        headers = [
+            ("Content-Type", listing.CONTENT_TYPE),
+            ("Content-Length", str(len(body))),
+            ("Content-Security-Policy", "default-src 'none'"),
+        ]
+        start_response("200 OK", headers)
+        return [b"" if environ["REQUEST_METHOD"] == "HEAD" else body]
 
 
 def _resource(path: str, environ: dict[str, Any], storage: Storage, place: Place) -> Any:

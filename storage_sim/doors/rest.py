@@ -114,28 +114,19 @@ class Rest:
     def _answered(
         self, endpoint: Callable[[Request], Awaitable[Response]]
     ) -> Callable[[Request], Awaitable[Response]]:
-        """Turn what an endpoint raises into an answer; the only place with status codes."""
+        """Return an endpoint whose errors are answers, and whose refusals are logged."""
 
-        async def answer(request: Request) -> Response:  # noqa: PLR0911 - one for each error
-            try:
-                return await endpoint(request)
-            except _Problem as problem:
-                return _problem(problem.status, str(problem), problem.headers)
-            except TooManyAttempts as error:
-                headers = {"Retry-After": str(error.retry_after_s)}
-                return _problem(HTTPStatus.TOO_MANY_REQUESTS, str(error), headers)
-            except BadCredentials as error:
-                return _problem(HTTPStatus.UNAUTHORIZED, str(error), _challenge(request))
-            except Refused as error:
-                return _problem(HTTPStatus.FORBIDDEN, str(error), {})
-            except Unavailable as error:
-                headers = {"Retry-After": str(error.retry_after_s)}
-                return _problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error), headers)
-            except OperationFailed as error:
-                if error.code in _HIDDEN and request.method == "GET":
-                    return _problem(HTTPStatus.NOT_FOUND, "No such file or directory", {})
-                status = _STATUSES.get(error.code, HTTPStatus.BAD_REQUEST)
-                return _problem(status, str(error), {})
+        async def answer(request: Request) -> Response:
+            response = await _attempt(endpoint, request)
+            if response.status_code >= HTTPStatus.BAD_REQUEST:
+                log.info(
+                    "%d: %s %r from %s",
+                    response.status_code,
+                    request.method,
+                    request.url.path,
+                    self._address(request),
+                )
+            return response
 
         return answer
 
@@ -256,6 +247,31 @@ class Rest:
             f"storage_kafka_connected {int(self._publisher.connected)}",
         ]
         return PlainTextResponse("\n".join(lines) + "\n")
+
+
+async def _attempt(  # noqa: PLR0911 - one for each error
+    endpoint: Callable[[Request], Awaitable[Response]], request: Request
+) -> Response:
+    """Turn what an endpoint raises into an answer; the only place with status codes."""
+    try:
+        return await endpoint(request)
+    except _Problem as problem:
+        return _problem(problem.status, str(problem), problem.headers)
+    except TooManyAttempts as error:
+        headers = {"Retry-After": str(error.retry_after_s)}
+        return _problem(HTTPStatus.TOO_MANY_REQUESTS, str(error), headers)
+    except BadCredentials as error:
+        return _problem(HTTPStatus.UNAUTHORIZED, str(error), _challenge(request))
+    except Refused as error:
+        return _problem(HTTPStatus.FORBIDDEN, str(error), {})
+    except Unavailable as error:
+        headers = {"Retry-After": str(error.retry_after_s)}
+        return _problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error), headers)
+    except OperationFailed as error:
+        if error.code in _HIDDEN and request.method == "GET":
+            return _problem(HTTPStatus.NOT_FOUND, "No such file or directory", {})
+        status = _STATUSES.get(error.code, HTTPStatus.BAD_REQUEST)
+        return _problem(status, str(error), {})
 
 
 def _path(request: Request) -> str:

@@ -80,6 +80,8 @@ def dav_application(storage: Storage) -> WSGIApplication:
             "logging": {"enable": False},
         }
     )
+    # it logs each refused upload with a traceback; what is a bug is logged by its error printer
+    logging.getLogger("wsgidav.request_server").setLevel(logging.CRITICAL)
     return application
 
 
@@ -164,6 +166,10 @@ def _refuse(
     length = environ.get("CONTENT_LENGTH") or "0"
     if length.isdigit() and int(length) <= _DISCARD_MAX_BYTES:
         environ["wsgi.input"].read(int(length))
+    log.info(
+        "%s: %s %r from %s: %s",
+        status, environ["REQUEST_METHOD"], environ["PATH_INFO"], environ.get("REMOTE_ADDR"), text,
+    )  # fmt: skip
     body = f"{text}\n".encode()
     start_response(
         status,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import httpx
 import pytest
 
+from schemas.errors import Unavailable
 from tests.integration.storage_doors import Doors, basic, kinds, open_doors, send_raw
 
 if TYPE_CHECKING:
@@ -149,3 +151,36 @@ def test_slashes_and_absolute_targets(doors: Doors, alice: httpx.Client) -> None
             f"Authorization: {basic('alice')['Authorization']}\r\n\r\n"
         )
         assert send_raw(doors, request.encode()).endswith(b"found")
+
+
+def test_a_directory_is_a_page(doors: Doors, alice: httpx.Client) -> None:
+    """Names are text in it, not markup and not schemes; who may not list it gets none."""
+    for name in ("<img src=x onerror=alert(1)>", "javascript:alert(1)", "ü"):
+        alice.put(f"/data/exp/{quote(name)}", content=b"x")
+    answer = alice.get("/data/exp/")
+    assert answer.status_code == 200
+    assert "<img" not in answer.text
+    assert '"./javascript%3Aalert%281%29"' in answer.text
+    assert "script-src" not in answer.headers["Content-Security-Policy"]
+    assert alice.head("/data/exp/").headers["Content-Length"] == str(len(answer.content))
+    refused = httpx.get(f"{doors.url}/data/exp/", headers=basic("bob"))
+    assert refused.status_code == 403
+    assert "img" not in refused.text
+
+
+def test_a_storage_that_cannot_be_written_says_so(
+    doors: Doors, alice: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """503 with Retry-After, not a bug's 500."""
+
+    def full(_work: object) -> None:
+        raise Unavailable("the namespace cannot be written: disk full")
+
+    monkeypatch.setattr(doors.storage.database, "write", full)
+    answers = [
+        alice.put("/data/f", content=b"x"),
+        alice.request("MKCOL", "/data/d"),
+        alice.delete("/home/alice"),
+    ]
+    assert [answer.status_code for answer in answers] == [503, 503, 503]
+    assert all(answer.headers["Retry-After"] for answer in answers[:2])
