@@ -27,11 +27,9 @@ LONGER: dict[str, str] = {
     "tests/contract/test_replay_log.py": _SUITE,
     "tests/integration/pipeline/test_replication.py": _SUITE,
     "tests/integration/storage_sim/test_third_party_copy.py": _SUITE,
-    "tests/integration/test_storage_webdav.py": _SUITE,
     "tests/unit/pipeline/test_caveats.py": _SUITE,
     "tests/unit/pipeline/test_inotify.py": _SUITE,
     "tests/unit/pipeline/test_replication_catalogue.py": _SUITE,
-    "tests/unit/storage_sim/test_operations.py": _SUITE,
 }
 
 # Joined here, so that this file does not find itself.
