@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-import json
 import secrets
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from pipeline.event_types.base import Watch
 from schemas.vocabulary import EVENT_FLAGS, IN_MASK_ADD
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from pipeline.event_types.base import Watch
 
 CHANNEL_ID_BYTES: Final = 16
 CLIENT_ID_LENGTH: Final = 256
@@ -236,30 +236,6 @@ def merge(existing: Subscription, new: Subscription) -> Subscription:
     return existing.replace(selector=selector, watch=watch)
 
 
-def to_json(subscription: Subscription) -> str:
-    """Write a subscription down."""
-    record = dataclasses.asdict(subscription)
-    for name in ("inode", "ancestors"):
-        record[name] = base64.b64encode(record[name]).decode()
-    return json.dumps(record, separators=(",", ":"))
-
-
-def from_json(text: str | bytes) -> Subscription:
-    """Read what `to_json` wrote."""
-    record = json.loads(text)
-    for name in ("inode", "ancestors"):
-        record[name] = base64.b64decode(record[name])
-    watch = record["watch"]
-    watch["include"] = tuple(watch["include"])
-    watch["exclude"] = tuple(watch["exclude"])
-    record["watch"] = Watch(**watch)
-    if record["metronome"] is not None:
-        record["metronome"] = Metronome(**record["metronome"])
-    if record["end"] is not None:
-        record["end"] = tuple(record["end"])
-    return Subscription(**record)
-
-
 def ending(
     subscription: Subscription, marks: Mapping[str, int]
 ) -> tuple[dict[str, int], tuple[str, int, int] | None]:
@@ -282,6 +258,19 @@ def ending(
         return ended, None
     shard = shards[0]
     return ended, (shard, ended[shard], LAST_RANK)
+
+
+def place_of(subscription: Subscription, positions: Mapping[str, int]) -> Place:
+    """Return where a subscription's object is, as last known."""
+    return Place(
+        inode=subscription.inode,
+        is_directory=subscription.is_directory,
+        shard=subscription.shard,
+        positions=positions,
+        path=subscription.path,
+        ancestors=subscription.ancestors,
+        permissions=subscription.permissions,
+    )
 
 
 def moved(subscription: Subscription, place: Place) -> Subscription:

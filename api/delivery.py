@@ -43,7 +43,7 @@ class Present(Protocol):
     async def run(
         self,
         deliver: Callable[[Message], None],
-        learn: Callable[[str, Mapping[str, int]], None],
+        learn: Callable[[Mapping[str, Mapping[str, int]]], None],
     ) -> None:
         """Read for ever."""
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from api.channels import Place, Subscription
+    from api.delivery_endings import Endings
     from api.delivery_message import Member
-    from api.delivery_past import Past
     from api.delivery_stream import Stream
 
 DOUBT_S: Final = 1.0
@@ -33,10 +33,10 @@ _AT_ONCE: Final = 16
 class Admission:
     """Checks the subscriptions of one stream."""
 
-    def __init__(self, stream: Stream, past: Past) -> None:
+    def __init__(self, stream: Stream, endings: Endings) -> None:
         self._stream = stream
         self._node = stream.node
-        self._past = past
+        self._endings = endings
 
     async def check(self, members: Sequence[Member]) -> None:
         """Ask the storage about each, and end those that are allowed no more."""
@@ -71,7 +71,7 @@ class Admission:
                     self._node.replace(member, now)
                     continue
                 if loop.time() > ends_s:
-                    await self._forfeit(member)
+                    await self._endings.forfeit(member)
                     return
             await asyncio.sleep(_RETRY_S)
 
@@ -85,7 +85,7 @@ class Admission:
         member.checked = {**member.checked, **found.positions}
         self._node.replace(member, channels.moved(member.subscription, found))
         if not access.is_allowed(self._stream.principal, member.subscription):
-            await self._forfeit(member)
+            await self._endings.forfeit(member)
 
     async def _look(self, member: Member) -> Subscription | None:
         """Read in the log where an object went; None: it was deleted."""
@@ -109,12 +109,3 @@ class Admission:
                     if any(told.ends_watch for told in tell(record, one.watch, one.inode)):
                         return None
         return one
-
-    async def _forfeit(self, member: Member) -> None:
-        """End a subscription where its reader was: what came after is not theirs to see."""
-        one = member.subscription
-        shard = one.shard or min(self._node.shards(one), default="")
-        slot = channels.slot_name(one.event_type, shard)
-        at = self._stream.start(member, slot, shard)
-        number = event_ids.number_of(at)
-        await self._past.end(member, shard, number, event_ids.ending_rank(at, number))

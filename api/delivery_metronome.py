@@ -15,8 +15,12 @@ from pipeline.event_types.metronome import Beat
 
 if TYPE_CHECKING:
     from api.channels import Metronome
+    from api.delivery_endings import Endings
     from api.delivery_message import Member
     from api.delivery_stream import Stream
+
+TICKS: Final = "ticks"
+"""Under this name an ended metronome keeps its last tick."""
 
 MOST_MISSED: Final = 1_000
 """How many missed ticks are told afterwards; older ones are left out."""
@@ -72,6 +76,20 @@ class Ticker:
             self.finished.append(member)
             stream.wake.set()
         return metronome.start_s + (last + 1) * metronome.period_s - now_s
+
+
+def tell_ended(stream: Stream, endings: Endings) -> None:
+    """Tell the last ticks of metronomes that ended while the reader was away."""
+    for member in list(stream.members.values()):
+        one = member.subscription
+        if one.metronome is None or one.ended is None:
+            continue
+        slot = slot_name(one.event_type, one.id)
+        told, last = event_ids.number_of(stream.start(member, slot, "")), one.ended.get(TICKS, 0)
+        stream.drop(member)
+        if told < last:
+            tell_ticks(stream, member, told, last)
+            endings.close(member, slot, 0)
 
 
 def tell_ticks(stream: Stream, member: Member, told: int, up_to: int) -> int:

@@ -7,7 +7,6 @@ import itertools
 from typing import TYPE_CHECKING, Final
 
 from api import access, channels, event_ids
-from api.channels import slot_name
 from api.flusher import Flusher
 from api.matcher import Matcher, split
 from schemas.vocabulary import FILE_ID_BYTES
@@ -37,6 +36,7 @@ class Node:
         flusher: writes to streams.
         server_key: enciphers event ids.
         reading: so many streams read the past at once, the others wait their turn.
+        learned: set when it is known how far the replay logs have come.
     """
 
     def __init__(
@@ -63,13 +63,15 @@ class Node:
         self.matchers: dict[str, Matcher[Member]] = {name: Matcher() for name in event_types}
         self.guards: dict[bytes, dict[int, Member]] = {}
         self.keys = itertools.count(1)
+        self._told: set[int] = set()
         self.reading = asyncio.Semaphore(READS_AT_ONCE)
+        self.learned = asyncio.Event()
 
-    def learn(self, event_type: str, marks: Mapping[str, int]) -> None:
-        """Take over how far shards have come."""
-        known = self.marks[event_type]
-        for shard, number in marks.items():
-            known[shard] = max(number, known.get(shard, 0))
+    def learn(self, marks: Mapping[str, Mapping[str, int]]) -> None:
+        """Take over how far the shards of each event type have come, before anything arrives."""
+        for event_type, of_type in marks.items():
+            self.marks[event_type].update(of_type)
+        self.learned.set()
 
     def add(self, member: Member) -> None:
         """Let a member be told of what happens from now on."""
@@ -77,6 +79,7 @@ class Node:
         matcher = self.matchers.get(subscription.event_type)
         if matcher is None:
             return
+        self._told.add(member.key)
         matcher.add(subscription.inode, subscription.watch, member.key, member)
         for inode in _line(subscription):
             self.guards.setdefault(inode, {})[member.key] = member
@@ -87,6 +90,7 @@ class Node:
         matcher = self.matchers.get(subscription.event_type)
         if matcher is None:
             return
+        self._told.discard(member.key)
         matcher.remove(subscription.inode, subscription.watch, member.key)
         for inode in _line(subscription):
             guarded = self.guards.get(inode)
@@ -97,16 +101,13 @@ class Node:
 
     def replace(self, member: Member, subscription: channels.Subscription) -> None:
         """Let a member's subscription be another version of itself."""
-        known = member.key in self.matcher_members(member)
-        if known:
+        is_told = member.key in self._told
+        if is_told:
             self.remove(member)
         member.subscription = subscription
-        if known:
+        if is_told:
             self.add(member)
-
-    def matcher_members(self, member: Member) -> Iterable[int]:
-        """Return the keys in the member's group; empty when it is not told anything."""
-        return self.guards.get(member.subscription.inode, {})
+        member.stream.settle()
 
     def guarded(self, message: Message) -> Iterable[Member]:
         """Return the members whose ground a message may change: a directory above was told."""
@@ -128,12 +129,11 @@ class Node:
             return ()
         if subscription.shard:
             return (subscription.shard,)
-        return {**self.marks[subscription.event_type], **subscription.since}
+        return {**self.marks.get(subscription.event_type, {}), **subscription.since}
 
-    def end_place(self, event_type: str, shard: str) -> tuple[str, int]:
-        """Return a shard's slot and the place this node has come to in it."""
-        number = self.marks[event_type].get(shard, 0)
-        return slot_name(event_type, shard), event_ids.end_of(number)
+    def end_place(self, event_type: str, shard: str) -> int:
+        """Return the place this node has come to in a shard."""
+        return event_ids.end_of(self.marks.get(event_type, {}).get(shard, 0))
 
 
 def _line(subscription: channels.Subscription) -> list[bytes]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from api import access, channels, event_ids, sse
+from api import access, sse
 from api.channel_store import Attachment
 from api.delivery_admission import Admission
-from api.delivery_metronome import Ticker, due
-from api.delivery_past import TICKS, Past, SlowReader, snapshot_slot
+from api.delivery_beginning import Given, hand_over, layers, reload
+from api.delivery_endings import Endings
+from api.delivery_metronome import TICKS, Ticker
+from api.delivery_past import Past, SlowReader
 from api.delivery_stream import Stream
 from api.event_ids import Layer
 from schemas.errors import Unavailable
@@ -25,14 +27,6 @@ if TYPE_CHECKING:
     from pipeline.authz.principal import Principal
 
 logger = logging.getLogger(__name__)
-
-HAND_OVER_S: Final = 1.0
-"""How long a new connection waits for the one before it to say where it stopped."""
-
-_LOOK_S: Final = 0.02
-_RETRY_S: Final = 0.5
-_AT_ONCE: Final = 16
-"""Look-ups in the storage at once, for one stream."""
 
 
 class Session(Stream):
@@ -63,14 +57,16 @@ class Session(Stream):
     ) -> None:
         super().__init__(node, attachment.channel, connection, principal, credentials)
         self._attachment = attachment
-        self._last_event_id = last_event_id
-        self._resume = resume
-        self._past = Past(self)
-        self._admission = Admission(self, self._past)
+        self._given = Given(node, attachment, last_event_id=last_event_id, resume=resume)
+        self._endings = Endings(self)
+        self._past = Past(self, self._endings)
+        self._admission = Admission(self, self._endings)
         self._ticker = Ticker(self)
         self._task: asyncio.Task[Any] | None = None
         self._goodbye = b""
         self._changed = False
+        self._has_begun = False
+        self._is_doubted = False
         self._on_end = on_end
         self._expiry: asyncio.TimerHandle | None = None
         self.version = attachment.channel.version
@@ -102,8 +98,8 @@ class Session(Stream):
             await self._leave(sink)
 
     async def _serve(self) -> None:
-        await self._hand_over()
-        self._begin()
+        await self.node.learned.wait()
+        await self._begin()
         await self._admission.check(list(self.members.values()))
         # Python 3.11's `wait_for` (in redis-py) can swallow a cancellation: `finished` counts.
         while not self.finished:
@@ -114,6 +110,9 @@ class Session(Stream):
             await self.wake.wait()
             self.wake.clear()
             await self._finished_metronomes()
+            if self._is_doubted:
+                self._is_doubted = False
+                await self._recheck()
             if self._changed:
                 self._changed = False
                 await self._news()
@@ -151,90 +150,20 @@ class Session(Stream):
         self._changed = True
         self.wake.set()
 
-    # --- beginning
-
-    async def _hand_over(self) -> None:
-        """Wait until the connection before this one has said where it stopped."""
-        if not self._attachment.taken_from:
-            return
-        ends_s = asyncio.get_running_loop().time() + HAND_OVER_S
-        while asyncio.get_running_loop().time() < ends_s:
-            try:
-                if await self.node.store.is_released(self.channel.id):
-                    break
-            except Unavailable:
-                break
-            await asyncio.sleep(_LOOK_S)
-        fresh = await self._reload()
-        if fresh is not None:
-            self._attachment = fresh
-
-    async def _reload(self) -> Attachment | None:
-        while True:
-            try:
-                return await self.node.store.reload(self.channel.id)
-            except Unavailable:
-                await asyncio.sleep(_RETRY_S)
-
-    def _begin(self) -> None:
+    async def _begin(self) -> None:
         """Find out from where each subscription is to be told."""
-        attachment = self._attachment
+        attachment = await hand_over(self.node.store, self._attachment)
         for subscription in attachment.subscriptions:
             self.add(subscription)
+        self.channel = attachment.channel
         self.generation = attachment.channel.generation
         self.version = attachment.channel.version
-        cursor = self._given_cursor()
-        if cursor is None and self.channel.connected_before:
-            self._skip_ticks()
-            cursor = (Layer(self.channel.seen_generation, self.slots()),)
-        self.layers = [Layer(layer.generation, dict(layer.places)) for layer in cursor or ()]
-        if not self.layers or self.layers[-1].generation < self.generation:
-            self.layers.append(Layer(self.generation, {}))
-
-    def _skip_ticks(self) -> None:
-        """Begin metronomes at the tick that is due next."""
-        for member in self.members.values():
-            one = member.subscription
-            if one.metronome is not None:
-                slot = channels.slot_name(one.event_type, one.id)
-                self.ticks[slot] = due(one.metronome, self.node.clock())
-
-    def _given_cursor(self) -> event_ids.Cursor | None:
-        known = {*self.channel.slots, *self.slots()}
-        known |= {snapshot_slot(sequence) for sequence in self.members}
-        known |= {
-            channels.slot_name(name, shard)
-            for name, marks in self.node.marks.items()
-            for shard in marks
-        }
-        cursor = None
-        if self._last_event_id is not None:
-            cursor = self.ids.decode(self._last_event_id.strip(), known)
-        if cursor is None and self._resume:
-            saved = self._attachment.channel.cursor
-            cursor = self.ids.decode(saved, known) if saved else None
-        return cursor
-
-    async def _revoke(self, member: Member) -> None:
-        """End a subscription now: access to it is gone, or it was deleted by its owner."""
-        one = member.subscription
-        marks = self.node.marks.get(one.event_type, {})
-        ended, end = channels.ending(one, marks)
-        if end is None:
-            await self._past.end_at_once(member, ended)
-            return
-        self.fall_behind()
-        shard, number, _ = end
-        slot = channels.slot_name(one.event_type, shard)
-        at = max(layer.places.get(slot, 0) for layer in self.layers)
-        number = max(number, event_ids.number_of(at))
-        await self._past.end(member, shard, number, event_ids.ending_rank(at, number))
-
-    # --- while it is open
+        self.layers = layers(self, attachment, self._given)
+        self._has_begun = True
 
     async def _news(self) -> None:
         """Take over what was changed in the store."""
-        attachment = await self._reload()
+        attachment = await reload(self.node.store, self.channel.id)
         if attachment is None:
             self.finish(close_subscriptions=True)
             return
@@ -274,18 +203,16 @@ class Session(Stream):
     async def _compare(self, member: Member, subscription: Subscription) -> None:
         known = member.subscription
         if subscription.ended is not None:
-            await self._revoke(member)
+            await self._endings.revoke(member)
         elif (subscription.watch, subscription.selector) != (known.watch, known.selector):
             changed = known.replace(watch=subscription.watch, selector=subscription.selector)
             self.node.replace(member, changed)
 
-    async def recheck(self, principal: Principal) -> None:
-        """Go on as this principal; end what they may not watch any more."""
-        self.become(principal)
+    async def _recheck(self) -> None:
+        """End what the reader may not watch any more."""
         for member in list(self.members.values()):
-            one = member.subscription
-            if one.ended is None and not access.is_allowed(principal, one):
-                await self._revoke(member)
+            if member.is_active and not access.is_allowed(self.principal, member.subscription):
+                await self._endings.revoke(member)
 
     async def check_principal(self) -> None:
         """Ask who the reader is now; end the stream of one who is not let in any more."""
@@ -296,7 +223,9 @@ class Session(Stream):
         if principal is None:
             self.finish()
         elif principal != self.principal:
-            await self.recheck(principal)
+            self.become(principal)
+            self._is_doubted = True
+            self.wake.set()
 
     def _watch_expiry(self) -> None:
         """End the stream when the token ends."""
@@ -345,7 +274,9 @@ class Session(Stream):
             sink.write(self._goodbye)
         sink.close()
         self.node.flusher.forget(self)
-        cursor = self.ids.encode(self.cursor()).decode()
+        cursor = self._attachment.channel.cursor
+        if self._has_begun:
+            cursor = self.ids.encode(self.cursor()).decode()
         for member in list(self.members.values()):
             self.drop(member)
         try:

@@ -87,6 +87,7 @@ class Stream:
         self.finished = False
         self.quiet = True
         self._beyond: dict[str, int] = {}
+        self._sources: dict[str, tuple[str, str | None]] | None = None
         self.become(principal)
 
     def become(self, principal: Principal) -> None:
@@ -100,6 +101,7 @@ class Stream:
         """Make a subscription a member of this stream."""
         member = Member(self, subscription, next(self.node.keys))
         self.members[member.sequence] = member
+        self._sources = None
         if subscription.ended is None:
             self.node.add(member)
         return member
@@ -108,6 +110,7 @@ class Stream:
         """Take a member out."""
         self.node.remove(member)
         self.members.pop(member.sequence, None)
+        self._sources = None
 
     def may_see(self, telling: Telling) -> bool:
         """Whether the reader may see an event, by its own scope and the token's restrictions."""
@@ -121,15 +124,20 @@ class Stream:
 
     def slots(self) -> dict[str, int]:
         """Return the place of a stream that is live, in each slot it concerns."""
+        if self._sources is None:
+            self._sources = {}
+            for member in self.members.values():
+                one = member.subscription
+                if one.metronome is not None:
+                    self._sources[slot_name(one.event_type, one.id)] = (one.event_type, None)
+                for shard in self.node.shards(one):
+                    self._sources[slot_name(one.event_type, shard)] = (one.event_type, shard)
         places: dict[str, int] = {}
-        for member in self.members.values():
-            subscription = member.subscription
-            if subscription.metronome is not None:
-                slot = slot_name(subscription.event_type, subscription.id)
+        for slot, (event_type, of_shard) in self._sources.items():
+            if of_shard is None:
                 places[slot] = event_ids.place(self.ticks.get(slot, 0))
-                continue
-            for shard in self.node.shards(subscription):
-                slot, at = self.node.end_place(subscription.event_type, shard)
+            else:
+                at = self.node.end_place(event_type, of_shard)
                 places[slot] = max(at, self._beyond.get(slot, 0)) if self._beyond else at
         return places
 
@@ -205,6 +213,7 @@ class Stream:
 
     def settle(self) -> None:
         """Find out how ids are made now that members or shards are others."""
+        self._sources = None
         if self.held is None:
             places = self.slots()
             self.compact = list(places) == [self.ids.first_slot]

@@ -64,6 +64,7 @@ class Feed:
         self._client_id = client_id
         self._by_topic = {topic_prefix + one.topic.name: one for one in event_types.values()}
         self._next: dict[TopicPartition, int] = {}
+        self._offsets: dict[str, Mapping[int, int]] | None = None
         self.unreadable = 0
         self.connected = False
         self.caught_up = False
@@ -71,13 +72,13 @@ class Feed:
     async def run(
         self,
         deliver: Callable[[Message], None],
-        learn: Callable[[str, Mapping[str, int]], None],
+        learn: Callable[[Mapping[str, Mapping[str, int]]], None],
     ) -> None:
         """Read for ever, through every outage.
 
         Args:
             deliver: gets each message, in the order of its partition.
-            learn: gets an event type's marks as its log has them, before its first message.
+            learn: is told once, before the first message, how far each event type's log has come.
         """
         wait_s = RETRY_S
         while True:
@@ -93,7 +94,7 @@ class Feed:
     async def _read(
         self,
         deliver: Callable[[Message], None],
-        learn: Callable[[str, Mapping[str, int]], None],
+        learn: Callable[[Mapping[str, Mapping[str, int]]], None],
     ) -> None:
         partitions, absent = await self._partitions()
         consumer = AIOKafkaConsumer(
@@ -139,16 +140,18 @@ class Feed:
         self,
         consumer: Any,
         partitions: Sequence[TopicPartition],
-        learn: Callable[[str, Mapping[str, int]], None],
+        learn: Callable[[Mapping[str, Mapping[str, int]]], None],
     ) -> None:
         """Go to where the logs have come to, or to where this feed was interrupted."""
-        for topic in sorted({partition.topic for partition in partitions}):
-            event_type = self._by_topic[topic]
-            state = await self._logs[event_type.name].state()
-            learn(event_type.name, state.marks)
-            for partition in partitions:
-                if partition.topic == topic:
-                    self._next.setdefault(partition, state.offsets.get(partition.partition, 0))
+        if self._offsets is None:
+            # Marks and offsets of one instant belong together: this is done once, and afterwards
+            # the feed goes on from where it was itself.
+            states = {name: await log.state() for name, log in self._logs.items()}
+            self._offsets = {name: state.offsets for name, state in states.items()}
+            learn({name: state.marks for name, state in states.items()})
+        for partition in partitions:
+            offsets = self._offsets[self._by_topic[partition.topic].name]
+            self._next.setdefault(partition, offsets.get(partition.partition, 0))
         consumer.assign(partitions)
         if not partitions:
             return

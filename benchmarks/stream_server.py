@@ -177,7 +177,7 @@ def plain_app(settings: argparse.Namespace) -> Starlette:
                     {"event": "inotify", "id": str(message.number), "data": telling.payload}
                 )
 
-    def learn(_: str, __: Mapping[str, int]) -> None: ...
+    def learn(_: Mapping[str, Mapping[str, int]]) -> None: ...
 
     async def events() -> AsyncIterator[dict[str, Any]]:
         queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue()

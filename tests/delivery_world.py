@@ -92,10 +92,10 @@ class FakeFeed:
     def __init__(self) -> None:
         self.connected = self.caught_up = True
         self.deliver: Callable[[Message], None] = lambda _: None
-        self.learn: Callable[[str, Mapping[str, int]], None] = lambda *_: None
 
     async def run(self, deliver: Any, learn: Any) -> None:
-        self.deliver, self.learn = deliver, learn
+        self.deliver = deliver
+        learn({"inotify": {}})
         await asyncio.Event().wait()
 
 

@@ -44,8 +44,8 @@ class Seen:
         self.messages.append((message.shard, message.number))
         self.more.set()
 
-    def learn(self, _: str, marks: Mapping[str, int]) -> None:
-        self.marks = dict(marks)
+    def learn(self, marks: Mapping[str, Mapping[str, int]]) -> None:
+        self.marks = dict(marks["inotify"])
 
     async def until(self, enough: Callable[[], bool]) -> None:
         async with asyncio.timeout(20):

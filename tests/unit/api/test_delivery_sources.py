@@ -10,6 +10,7 @@ import pytest
 
 from api import channels
 from api.delivery_metronome import MOST_MISSED, due
+from pipeline.event_types.base import Watch
 from tests.delivery_world import BASE, ListSink, World, last_id, names
 
 
@@ -28,7 +29,7 @@ async def metronome(world: World, channel_id: str, **changes: float) -> channels
         event_type="metronome",
         url=f"{BASE}/{channel_id}/subscriptions/metronome/m",
         selector={"delay": 1},
-        watch=channels.Watch(),
+        watch=Watch(),
         metronome=timer,
     )
     kept, _ = await world.store.subscribe(channel_id, made)
@@ -116,7 +117,7 @@ async def test_a_snapshot_comes_first_and_is_resumed_inside(cut: int) -> None:
         where = await world.store.put_snapshot(channel.id, payloads)
         place = world.storage.places["/s"]
         assert place is not None
-        watch = channels.Watch(path="/s", mask=0xFFF, snapshot=True)
+        watch = Watch(path="/s", mask=0xFFF, snapshot=True)
         made = channels.namespace_subscription("inotify", {}, watch, place, f"{BASE}/{channel.id}")
         await world.store.subscribe(
             channel.id, made.replace(snapshot=where, since={"sim": world.number})
@@ -142,7 +143,7 @@ async def test_a_snapshot_is_told_on_a_stream_that_is_open() -> None:
         where = await world.store.put_snapshot(channel.id, ['{"name":"s0"}', '{"name":"s1"}'])
         place = world.storage.places["/s"]
         assert place is not None
-        watch = channels.Watch(path="/s", mask=0xFFF, snapshot=True)
+        watch = Watch(path="/s", mask=0xFFF, snapshot=True)
         made = channels.namespace_subscription("inotify", {}, watch, place, f"{BASE}/{channel.id}")
         await world.store.subscribe(channel.id, made.replace(snapshot=where))
         await world.happen("other")

@@ -1,0 +1,123 @@
+"""Where a stream begins: what its reader has been told, by its id, by our own notes, or by rule.
+
+Without an id a channel that is opened for the first time begins where its subscriptions were made;
+one that was open before goes on now, but subscriptions made since then begin where they were made.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from api import event_ids
+from api.channels import slot_name
+from api.delivery_metronome import due
+from api.delivery_snapshots import snapshot_slot
+from api.event_ids import Layer
+from schemas.errors import Unavailable
+
+if TYPE_CHECKING:
+    from api.channel_store import Attachment, ChannelStore
+    from api.delivery_node import Node
+    from api.delivery_stream import Stream
+    from api.event_ids import Cursor
+
+HAND_OVER_S: Final = 1.0
+"""How long a new connection waits for the one before it to say where it stopped."""
+
+_LOOK_S: Final = 0.02
+_RETRY_S: Final = 0.5
+
+
+async def reload(store: ChannelStore, channel_id: str) -> Attachment | None:
+    """Read a channel again, however long the store is away."""
+    while True:
+        try:
+            return await store.reload(channel_id)
+        except Unavailable:
+            await asyncio.sleep(_RETRY_S)
+
+
+async def hand_over(store: ChannelStore, attachment: Attachment) -> Attachment:
+    """Wait until the connection before this one has said where it stopped, but not for long.
+
+    Returns:
+        The channel as it is after that.
+    """
+    if not attachment.taken_from:
+        return attachment
+    channel_id = attachment.channel.id
+    loop = asyncio.get_running_loop()
+    ends_s = loop.time() + HAND_OVER_S
+    while loop.time() < ends_s:
+        try:
+            if await store.is_released(channel_id):
+                break
+        except Unavailable:
+            break
+        await asyncio.sleep(_LOOK_S)
+    return await reload(store, channel_id) or attachment
+
+
+def places_now(node: Node, attachment: Attachment) -> dict[str, int]:
+    """Return the newest place in each slot that the channel's subscriptions concern."""
+    places: dict[str, int] = {}
+    for one in attachment.subscriptions:
+        if one.metronome is not None:
+            tick = due(one.metronome, node.clock())
+            places[slot_name(one.event_type, one.id)] = event_ids.place(tick)
+        for shard in node.shards(one):
+            places[slot_name(one.event_type, shard)] = node.end_place(one.event_type, shard)
+    return places
+
+
+def layers(stream: Stream, attachment: Attachment, given: Given) -> list[Layer]:
+    """Return what the reader of a stream that begins has been told.
+
+    Args:
+        stream: with its members.
+        attachment: its channel, as it is after the hand-over.
+        given: what the reader said.
+    """
+    cursor = _read(stream, attachment, given)
+    if cursor is None and given.channel_was_open:
+        cursor = (Layer(given.seen_generation, given.now),)
+    made = [Layer(layer.generation, dict(layer.places)) for layer in cursor or ()]
+    generation = attachment.channel.generation
+    if not made or made[-1].generation < generation:
+        made.append(Layer(generation, {}))
+    return made
+
+
+class Given:
+    """What is known when a connection is made.
+
+    Args:
+        node: what streams share.
+        attachment: the channel as the connection found it.
+        last_event_id: the header as it came.
+        resume: go on where the last connection stopped.
+    """
+
+    def __init__(
+        self, node: Node, attachment: Attachment, *, last_event_id: str | None, resume: bool
+    ) -> None:
+        self.last_event_id = last_event_id
+        self.resume = resume
+        self.channel_was_open = attachment.channel.connected_before
+        self.seen_generation = attachment.channel.seen_generation
+        self.now = places_now(node, attachment)
+
+
+def _read(stream: Stream, attachment: Attachment, given: Given) -> Cursor | None:
+    """Return the cursor of the reader's id or of our own notes, if one counts."""
+    known = {*attachment.channel.slots, *stream.slots()}
+    known |= {snapshot_slot(sequence) for sequence in stream.members}
+    for event_type, marks in stream.node.marks.items():
+        known |= {slot_name(event_type, shard) for shard in marks}
+    cursor = None
+    if given.last_event_id is not None:
+        cursor = stream.ids.decode(given.last_event_id.strip(), known)
+    if cursor is None and given.resume and attachment.channel.cursor:
+        cursor = stream.ids.decode(attachment.channel.cursor, known)
+    return cursor
