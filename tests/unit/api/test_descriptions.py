@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -11,8 +12,9 @@ import pytest
 from api import asyncapi, openapi, route_table
 from pipeline.event_types import registry
 from schemas import topics
+from tests.unit.api.test_edge import _limits
 
-METHODS = {"get", "post", "put", "patch", "delete", "head", "options"}
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
@@ -106,3 +108,13 @@ def test_each_event_type_and_topic_is_described(events: dict[str, Any]) -> None:
         if topic.schema:
             assert message["payload"]["schema"]["type"] == "record"
     assert all(one["action"] == "send" for one in events["operations"].values())
+
+
+def test_the_reference_page_has_each_endpoint_and_limit() -> None:
+    """What is added to the table must be told."""
+    page = (ROOT / "docs" / "reference" / "http-api.md").read_text()
+    for endpoint in route_table.ENDPOINTS:
+        path = re.sub(r"\{(\w+):\w+\}", r"{\1}", endpoint.path)
+        assert f"`{path}`" in page, path
+    for limit in (*_limits().table(), "requests-per-user", "requests-per-address"):
+        assert f"`{limit}`" in page, limit
