@@ -52,7 +52,7 @@ CREATE TABLE IF NOT EXISTS jobs (
     checksums TEXT NOT NULL,
     target TEXT NOT NULL,
     target_path TEXT NOT NULL,
-    stale_path TEXT NOT NULL DEFAULT '',
+    stale_paths TEXT NOT NULL DEFAULT '',
     replaces INTEGER NOT NULL DEFAULT 0,
     was_done INTEGER NOT NULL DEFAULT 0,
     generation INTEGER NOT NULL DEFAULT 1,
@@ -64,6 +64,7 @@ CREATE TABLE IF NOT EXISTS jobs (
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS jobs_due ON jobs (state, rule, user, due_s);
 CREATE INDEX IF NOT EXISTS jobs_target ON jobs (target, target_path);
+CREATE INDEX IF NOT EXISTS jobs_stale ON jobs (rule, target) WHERE stale_paths <> '';
 CREATE INDEX IF NOT EXISTS jobs_path ON jobs (path);
 CREATE INDEX IF NOT EXISTS jobs_original ON jobs (storage, inode);
 """

@@ -93,8 +93,8 @@ class Engine:
     async def _act(self, job: Job, sources: Sequence[Place]) -> None:
         if job.action == jobs.COPY:
             await self._executor.copy(sources, job.target, job.content, replaces=job.replaces)
-            if job.stale_path:
-                await self._forget_stale(job)
+            for path in job.stale_paths:
+                await self._forget_stale(job, path)
         elif job.action == jobs.FREE:
             copies = await asyncio.to_thread(self._ledger.copies, job)
             if not copies:
@@ -104,9 +104,9 @@ class Engine:
             await asyncio.to_thread(self._ledger.begin_expiry, job)
             await self._executor.remove(job.target, job.content, safe_at=[])
 
-    async def _forget_stale(self, job: Job) -> None:
-        """Remove the copy under the name that the original had before."""
-        stale = job.target._replace(path=job.stale_path)
+    async def _forget_stale(self, job: Job, path: str) -> None:
+        """Remove the copy under a name that the original had before."""
+        stale = job.target._replace(path=path)
         try:
             await self._executor.remove(stale, job.content, safe_at=[job.target])
         except Hopeless as error:

@@ -72,8 +72,9 @@ class Job(NamedTuple):
         inode: the original's.
         content: what it must hold.
         target: where the copy is to be (FREE: the original).
-        stale_path: where an earlier copy is, from before the original was renamed; may be "".
+        stale_paths: where earlier copies are, from before the original was renamed.
         replaces: whether what is at the target is an earlier copy of ours.
+        was_done: whether there ever was a copy.
         generation: changes when the row is queued anew while somebody works on it.
         state: see above.
         attempts: how many have failed.
@@ -88,13 +89,22 @@ class Job(NamedTuple):
     inode: bytes
     content: Content
     target: Place
-    stale_path: str
+    stale_paths: tuple[str, ...]
     replaces: bool
     was_done: bool
     generation: int
     state: str
     attempts: int
     reason: str
+
+    def where_copies_may_be(self) -> set[str]:
+        """Return the paths at the target that have, or may have, a copy of this job's making."""
+        is_at_target = (
+            self.replaces
+            or self.state in {DONE, RUNNING}
+            or (self.was_done and not self.stale_paths)
+        )
+        return {*self.stale_paths, *((self.target.path,) if is_at_target else ())}
 
 
 def job_of(row: sqlite3.Row) -> Job:
@@ -108,7 +118,7 @@ def job_of(row: sqlite3.Row) -> Job:
         inode=row["inode"],
         content=Content(row["size_bytes"], row["checksums"]),
         target=Place(row["target"], row["target_path"]),
-        stale_path=row["stale_path"],
+        stale_paths=tuple(filter(None, row["stale_paths"].split("\n"))),
         replaces=bool(row["replaces"]),
         was_done=bool(row["was_done"]),
         generation=row["generation"],
@@ -132,6 +142,19 @@ def copies_at(db: sqlite3.Connection, place: Place) -> list[Job]:
     return [job_of(row) for row in rows.fetchall()]
 
 
+def with_stale_copies(db: sqlite3.Connection, rule: str, target: str) -> list[Job]:
+    """Return the copies of a rule in a storage that are there under an earlier name, too."""
+    rows = db.execute(
+        "SELECT * FROM jobs WHERE stale_paths <> '' AND rule = ? AND target = ?", (rule, target)
+    )
+    return [job_of(row) for row in rows.fetchall()]
+
+
+def set_stale_paths(db: sqlite3.Connection, job: Job, paths: tuple[str, ...]) -> None:
+    """Say under which earlier names there are copies; nothing else changes."""
+    db.execute("UPDATE jobs SET stale_paths = ? WHERE id = ?", ("\n".join(paths), job.id))
+
+
 def of_original(
     db: sqlite3.Connection, storage: str, inode: bytes, rule: str | None = None
 ) -> list[Job]:
@@ -145,13 +168,13 @@ def insert(db: sqlite3.Connection, job: Job, *, due_s: float, now_s: float) -> N
     """Add a job."""
     db.execute(
         "INSERT INTO jobs (id, action, rule, user, storage, path, inode, size_bytes, checksums,"
-        " target, target_path, stale_path, replaces, was_done, generation, state, attempts,"
+        " target, target_path, stale_paths, replaces, was_done, generation, state, attempts,"
         " reason, due_s, changed_s)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             job.id, job.action, job.rule, job.user, *job.original, job.inode, *job.content,
-            *job.target, job.stale_path, job.replaces, job.was_done, job.generation, job.state,
-            job.attempts, job.reason, due_s, now_s,
+            *job.target, "\n".join(job.stale_paths), job.replaces, job.was_done, job.generation,
+            job.state, job.attempts, job.reason, due_s, now_s,
         ),
     )  # fmt: skip
 
@@ -160,11 +183,11 @@ def save(db: sqlite3.Connection, job: Job, *, due_s: float, now_s: float) -> Non
     """Write a changed job back; whoever works on it finds out by the generation."""
     db.execute(
         "UPDATE jobs SET path = ?, size_bytes = ?, checksums = ?, target_path = ?,"
-        " stale_path = ?, replaces = ?, was_done = ?, generation = generation + 1, state = ?,"
+        " stale_paths = ?, replaces = ?, was_done = ?, generation = generation + 1, state = ?,"
         " attempts = ?, reason = ?, due_s = ?, changed_s = ? WHERE id = ?",
         (
-            job.original.path, *job.content, job.target.path, job.stale_path, job.replaces,
-            job.was_done, job.state, job.attempts, job.reason, due_s, now_s, job.id,
+            job.original.path, *job.content, job.target.path, "\n".join(job.stale_paths),
+            job.replaces, job.was_done, job.state, job.attempts, job.reason, due_s, now_s, job.id,
         ),
     )  # fmt: skip
 

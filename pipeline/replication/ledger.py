@@ -81,7 +81,7 @@ class Ledger:
             if not self._is_current(db, job):
                 return
             if job.action == jobs.COPY:
-                clean = job._replace(stale_path="", attempts=0)
+                clean = job._replace(stale_paths=(), attempts=0)
                 self._consequences.done(db, clean, now_s)
             else:
                 jobs.end(db, job, jobs.DONE, now_s=now_s)

@@ -76,7 +76,8 @@ class Obligations:
         arrived = jobs.copies_at(db, replica.place)
         for job in arrived:
             if job.content.is_like(replica.content):
-                if job.state not in (DONE, jobs.EXPIRED):
+                # who works on it has stale copies to remove before it is done
+                if job.state not in (DONE, jobs.EXPIRED) and not job.stale_paths:
                     self.done(db, job, now_s)
             elif job.state == DONE:
                 jobs.end(db, job, DEAD, _TAKEN, now_s=now_s)
@@ -120,7 +121,7 @@ class Obligations:
             inode=replica.inode,
             content=replica.content,
             target=place,
-            stale_path="",
+            stale_paths=(),
             replaces=False,
             was_done=False,
             generation=1,
@@ -128,9 +129,31 @@ class Obligations:
             attempts=0,
             reason="",
         )
+        job = job._replace(replaces=self._supersede(db, job, now_s))
         jobs.insert(db, job, due_s=now_s, now_s=now_s)
         if _is_at(db, job):
             self.done(db, job, now_s)
+
+    def _supersede(self, db: sqlite3.Connection, job: Job, now_s: float) -> bool:
+        """End the rule's copies of earlier originals that are at the place of a new copy.
+
+        Returns:
+            Whether what is there is, or may be, such a copy.
+        """
+        is_ours = False
+        for other in jobs.copies_at(db, job.target):
+            if other.rule == job.rule and other.id != job.id:
+                is_ours |= job.target.path in other.where_copies_may_be()
+                if other.state not in _NOT_WANTED:
+                    handed_on = other._replace(was_done=False, replaces=False)
+                    reason = "a newer original has its name"
+                    jobs.end(db, handed_on, jobs.CANCELLED, reason, now_s=now_s)
+        for other in jobs.with_stale_copies(db, job.rule, job.target.storage):
+            if job.target.path in other.stale_paths and other.id != job.id:
+                is_ours = True
+                left = tuple(path for path in other.stale_paths if path != job.target.path)
+                jobs.set_stale_paths(db, other, left)
+        return is_ours
 
     def _refresh(
         self, db: sqlite3.Connection, job: Job, replica: Replica, place: Place, now_s: float
@@ -139,9 +162,11 @@ class Obligations:
         is_same = job.content.is_like(replica.content) and job.target == place
         changed = job._replace(original=replica.place, content=replica.content, target=place)
         if not is_same:
-            renamed = job.target.path if job.target != place and job.was_done else job.stale_path
+            is_ours = self._supersede(db, changed, now_s)
+            earlier = job.where_copies_may_be()
             changed = changed._replace(
-                stale_path=renamed, replaces=job.was_done and job.target == place
+                stale_paths=tuple(sorted(earlier - {place.path})),
+                replaces=is_ours or place.path in earlier,
             )
             jobs.queue(db, changed, due_s=now_s, now_s=now_s)
         elif job.state in _NOT_WANTED:
@@ -207,7 +232,7 @@ class Obligations:
             id=copy_id(job.rule, job.original.storage, job.inode, subject),
             action=action,
             target=target,
-            stale_path="",
+            stale_paths=(),
             replaces=False,
             was_done=False,
             state=QUEUED,
