@@ -21,11 +21,11 @@ check: $(READY)  ## format, lint, types, import rules, architecture
 	$(PY) -m pytest -q tests/architecture
 
 test: check  ## check, then every test: the fast ones first, then those with real services
-	$(PY) -m pytest -q tests/unit tests/contract
-	$(PY) -m pytest -q --ignore=tests/unit --ignore=tests/contract --ignore=tests/architecture tests
+	$(PY) -m pytest -q -m "not conformance" tests/unit tests/contract
+	$(PY) -m pytest -q -m "not conformance" tests/conformance tests/integration tests/e2e
 
 conformance: $(READY)  ## the long form of the property tests
-	STORAGE_EVENTS_TEST_LONG=1 $(PY) -m pytest -q -m conformance tests
+	$(PY) -m pytest -q -m conformance --timeout=7200 tests
 
 up: $(READY)  ## start the stack in the background: make up [NODES=3] [WORKERS=2]
 	@NODES=$(or $(NODES),1) WORKERS=$(or $(WORKERS),1) $(PY) -m deploy.local up
