@@ -15,6 +15,7 @@ import uvicorn
 
 from pipeline.authz import issuers as issuer_files
 from pipeline.authz import tokens
+from pipeline.authz.caveat_values import BadCaveat, parse_networks
 from schemas.errors import SettingsError
 from storage_sim import macaroon_login
 from storage_sim.authentication import Authenticator
@@ -28,7 +29,7 @@ from storage_sim.storage import Storage
 from storage_sim.users import Users
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from storage_sim.settings import StorageSettings
 
@@ -84,6 +85,7 @@ async def serve(settings: StorageSettings) -> None:
         service_key=settings.service_key,
         max_body_bytes=settings.max_body_bytes,
         threads=settings.rest_threads,
+        metrics_for=_networks(settings.metrics_for),
     )
     door = webdav.server(
         storage,
@@ -105,6 +107,18 @@ async def serve(settings: StorageSettings) -> None:
         await _run(settings, publisher, rest, door)
     finally:
         storage.close()
+
+
+def _networks(named: Sequence[str]) -> tuple[str, ...]:
+    """Check the networks of a setting.
+
+    Raises:
+        SettingsError: one is none.
+    """
+    try:
+        return parse_networks(",".join(named)) if named else ()
+    except BadCaveat as error:
+        raise SettingsError(f"STORAGE_EVENTS_STORAGE_METRICS_FOR: {error}") from error
 
 
 def _tls_files(settings: StorageSettings) -> tuple[str, str] | None:

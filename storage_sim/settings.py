@@ -105,6 +105,11 @@ class StorageSettings:
         "",
         "File, or directory ending in /, of certificates for them; empty: the system's.",
     )
+    metrics_for: tuple[str, ...] = setting(
+        "STORAGE_EVENTS_STORAGE_METRICS_FOR",
+        ("127.0.0.0/8", "::1"),
+        "Addresses or networks that may read /metrics, which counts everybody's activity.",
+    )
     drain_s: float = setting(
         "STORAGE_EVENTS_DRAIN_S", 5.0, "How long a stop waits for records to reach Kafka, seconds."
     )

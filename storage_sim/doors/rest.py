@@ -17,17 +17,18 @@ from urllib.parse import parse_qs, unquote_to_bytes
 import anyio
 import anyio.to_thread
 from starlette.applications import Starlette
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from schemas.errors import Refused, Unavailable
 from storage_sim.authentication import BadCredentials, TooManyAttempts
 from storage_sim.billing import Origin
 from storage_sim.doors import rest_actions, rest_json
+from storage_sim.doors.health import Health
 from storage_sim.errors import OperationFailed, invalid
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from starlette.requests import Request
 
@@ -75,6 +76,7 @@ class Rest:
         service_key: what the events API shows; "": nobody has it.
         max_body_bytes: the largest body of a request.
         threads: operations at once.
+        metrics_for: networks that are told what counts everybody's activity.
     """
 
     def __init__(
@@ -86,10 +88,11 @@ class Rest:
         service_key: str,
         max_body_bytes: int,
         threads: int,
+        metrics_for: Sequence[str] = (),
     ) -> None:
         self._storage = storage
         self._authenticator = authenticator
-        self._publisher = publisher
+        self._health = Health(publisher, metrics_for)
         self._service_key = service_key.encode()
         self._max_body_bytes = max_body_bytes
         self._threads = anyio.CapacityLimiter(threads)
@@ -105,9 +108,7 @@ class Rest:
                 Route(
                     NAMESPACE + "/{path:path}", self._answered(self._delete), methods=["DELETE"]
                 ),
-                Route("/health/live", self._live),
-                Route("/health/ready", self._answered(self._ready)),
-                Route("/metrics", self._answered(self._metrics)),
+                *self._health.routes(),
             ]
         )
 
@@ -224,29 +225,6 @@ class Rest:
         except (ValueError, RecursionError) as error:
             raise invalid(f"bad JSON: {error}") from error
         return body
-
-    async def _live(self, _request: Request) -> Response:
-        return JSONResponse({"status": "live"})
-
-    async def _ready(self, _request: Request) -> Response:
-        backlog = await self._in_thread(self._publisher.backlog)
-        kafka = "connected" if self._publisher.connected else "away"
-        return JSONResponse({"status": "ready", "kafka": kafka, "backlog": backlog})
-
-    async def _metrics(self, _request: Request) -> Response:
-        backlog = await self._in_thread(self._publisher.backlog)
-        lines = [
-            "# HELP storage_outbox_backlog Records that Kafka has not confirmed.",
-            "# TYPE storage_outbox_backlog gauge",
-            f"storage_outbox_backlog {backlog}",
-            "# HELP storage_published_total Records that Kafka has confirmed since the start.",
-            "# TYPE storage_published_total counter",
-            f"storage_published_total {self._publisher.published_records}",
-            "# HELP storage_kafka_connected Whether Kafka takes records.",
-            "# TYPE storage_kafka_connected gauge",
-            f"storage_kafka_connected {int(self._publisher.connected)}",
-        ]
-        return PlainTextResponse("\n".join(lines) + "\n")
 
 
 async def _attempt(  # noqa: PLR0911 - one for each error

@@ -87,6 +87,7 @@ def open_doors(folder: Path, **settings: int) -> Iterator[Doors]:
         service_key=SERVICE_KEY,
         max_body_bytes=1 << 16,
         threads=4,
+        metrics_for=["192.0.2.0/24"],
     )
     door.expiration_interval = 0.02  # how soon it notices that it is to stop
     serving = threading.Thread(target=door.serve)

@@ -168,9 +168,16 @@ async def test_who_holds_the_key_is_believed_about_addresses(
     )
 
 
-async def test_health_and_metrics(rest: httpx.AsyncClient) -> None:
-    """Live, ready with the backlog, and counts for the operator."""
+async def test_health_and_metrics(doors: Doors, rest: httpx.AsyncClient) -> None:
+    """Live, ready with the backlog, and counts for the operator; users learn no counts."""
     assert (await rest.get("/health/live")).status_code == 200
     ready = (await rest.get("/health/ready")).json()
     assert ready == {"status": "ready", "kafka": "away", "backlog": 0}
     assert "storage_outbox_backlog 0" in (await rest.get("/metrics")).text
+    proxied = {"X-Forwarded-For": "192.0.2.5"}
+    assert "backlog" not in (await rest.get("/health/ready", headers=proxied)).json()
+    assert (await rest.get("/metrics", headers=proxied)).status_code == 404
+    elsewhere = httpx.ASGITransport(doors.rest, client=("198.51.100.1", 1234))
+    async with httpx.AsyncClient(transport=elsewhere, base_url="http://storage") as client:
+        assert (await client.get("/health/ready")).json() == {"status": "ready", "kafka": "away"}
+        assert (await client.get("/metrics")).status_code == 404
