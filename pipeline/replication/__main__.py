@@ -14,7 +14,7 @@ _USAGE = """usage: python -m pipeline.replication COMMAND
   since [SEQUENCE]             say what happened after a change, as JSON lines
   status                       say how much there is of everything
   dead                         say what was given up, and why
-  retry ID...|all              queue again what was given up (while `run` is not running)
+  retry ID...|all              queue again what was given up
   reconcile STORAGE [DIR]      compare the catalogue with what the storage lists
 
 Settings, from the environment:

@@ -8,8 +8,9 @@ import logging
 import signal
 from typing import TYPE_CHECKING
 
+from pipeline import health
 from pipeline.event_types.replication import EVENT_TYPE
-from pipeline.replication import rules_file
+from pipeline.replication import report, rules_file
 from pipeline.replication.catalogue import Catalogue
 from pipeline.replication.database import Database
 from pipeline.replication.engine import Engine
@@ -68,6 +69,8 @@ async def replicate(
         async with asyncio.TaskGroup() as group:
             group.create_task(engine.run(stopped))
             group.create_task(_follow(settings, catalogue, engine, stopped))
+            if settings.health_port:
+                group.create_task(_tell_health(settings, database, stopped))
             logger.info("replicating by %d rules", len(rules.rules))
     finally:
         database.close()
@@ -98,3 +101,22 @@ async def _follow(
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_KAFKA_AGAIN_S):
                     await stopped.wait()
+
+
+async def _tell_health(
+    settings: ReplicationSettings, database: Database, stopped: asyncio.Event
+) -> None:
+    async def troubles() -> list[str]:
+        trouble = await health.kafka_trouble(settings.bootstrap)
+        return [trouble] if trouble else []
+
+    def metrics() -> str:
+        with database.reading() as db:
+            return report.text(db)
+
+    server = health.HealthServer(
+        host=settings.host, port=settings.health_port, troubles=troubles, metrics=metrics
+    )
+    await server.start()
+    await stopped.wait()
+    await server.stop()

@@ -57,7 +57,7 @@ def _say(*words: object) -> None:
 
 @contextlib.contextmanager
 def _catalogue(settings: ReplicationSettings) -> Iterator[sqlite3.Connection]:
-    database = Database(settings.state_path, write=False)
+    database = Database(settings.state_path, own=False)
     try:
         with database.reading() as db:
             yield db
@@ -137,7 +137,7 @@ def _status(settings: ReplicationSettings) -> int:
 
 
 def _retry(settings: ReplicationSettings, *ids: str) -> int:
-    database = Database(settings.state_path)
+    database = Database(settings.state_path, own=False)
     try:
         ledger = Ledger(database, Obligations(rules_file.load(settings.rules_path)), Retries())
         wanted = list(ids)
@@ -155,7 +155,7 @@ def _reconcile(settings: ReplicationSettings, name: str, directory: str = "/") -
     storage = rules_file.load(settings.rules_path).storages.get(name)
     if storage is None:
         raise SettingsError(f"{settings.rules}: there is no storage {name!r}")
-    database = Database(settings.state_path, write=False)
+    database = Database(settings.state_path, own=False)
 
     async def compare() -> int:
         async with httpx.AsyncClient(timeout=settings.idle_s) as client:

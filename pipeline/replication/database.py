@@ -76,22 +76,23 @@ class Database:
 
     Args:
         path: the file; made with its directory when it is missing.
-        write: whether this process changes it; only one may.
+        own: whether this is the process that follows events and works on jobs; only one may. All
+            others read, or change a row in a transaction of their own.
 
     Raises:
-        SettingsError: another process writes it, or there is nothing to read.
+        SettingsError: another process owns it, or it is missing and this one does not own it.
     """
 
-    def __init__(self, path: Path, *, write: bool = True) -> None:
-        self._held = _hold(path) if write else None
-        if not write and not path.exists():
+    def __init__(self, path: Path, *, own: bool = True) -> None:
+        self._held = _hold(path) if own else None
+        if not own and not path.exists():
             raise SettingsError(f"{path}: there is no catalogue")
         self._lock = threading.RLock()
         self._db = sqlite3.connect(
             path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
         )
         self._db.row_factory = sqlite3.Row
-        if write:
+        if own:
             # A loss of power may cost the last seconds: Kafka and the storages still have them.
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = NORMAL")

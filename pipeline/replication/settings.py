@@ -65,6 +65,13 @@ class ReplicationSettings:
         "How many changes the command `since` can tell.",
     )
 
+    health_port: int = setting(
+        "STORAGE_EVENTS_REPLICATION_HEALTH_PORT",
+        0,
+        "TCP port of /health/live, /health/ready and /metrics; 0: none.",
+    )
+    host: str = setting("STORAGE_EVENTS_HOST", "127.0.0.1", "Address that health listens on.")
+
     @property
     def bootstrap(self) -> str:
         """Kafka's addresses."""
