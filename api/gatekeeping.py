@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
     from api.auth import Authenticator, Caller
     from api.channels import Place
-    from api.storage_client import Found, StorageClient
+    from api.places import Found
+    from api.storage_client import StorageClient
     from pipeline.authz.principal import Principal
 
 

@@ -17,7 +17,7 @@ from schemas.vocabulary import FileType
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from api.storage_client import Child
+    from api.places import Child
     from pipeline.event_types.base import Watch
 
 

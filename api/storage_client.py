@@ -8,22 +8,19 @@ a memory dump of the cache shows no password. What is absent and what is forbidd
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import hashlib
 import hmac
 import http
 import secrets
 import urllib.parse
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 
-from api import limits, problems
-from api.channels import Place
+from api import limits, places, problems
 from pipeline.authz.principal import Principal
 from schemas.errors import Unavailable
-from schemas.vocabulary import FILE_ID_BYTES, FileType
+from schemas.vocabulary import FileType
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -35,46 +32,8 @@ SERVICE_KEY: Final = "Storage-Events-Key"
 _ABSENT: Final = {400, 403, 404}
 
 
-@dataclass(frozen=True, slots=True)
-class Child:
-    """One entry of a directory, or of everything below it.
-
-    Attributes:
-        name: the entry's name, or its path below the directory when asked recursively.
-        attributes: the storage's JSON object.
-    """
-
-    name: str
-    attributes: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What stands at a path, read at one instant.
-
-    Attributes:
-        place: where it is, and how far every shard had come at that instant (no positions when
-            the storage does not tell them).
-        type: REGULAR, DIR, LINK.
-        may_watch: whether this user may list it (a directory) or read it (others).
-        children: its entries, if asked for.
-    """
-
-    place: Place
-    type: str
-    may_watch: bool
-    children: tuple[Child, ...] = ()
-
-
 class NotVisible(Exception):  # noqa: N818 - a finding, not a failure
     """There is nothing at this path, or nothing that this user may know of."""
-
-
-def _file_id(text: object) -> bytes:
-    raw = bytes.fromhex(str(text))
-    if len(raw) != FILE_ID_BYTES:
-        raise ValueError(text)
-    return raw
 
 
 class StorageClient:
@@ -183,7 +142,7 @@ class StorageClient:
         follow: bool = True,
         children: bool = False,
         recursive: bool = False,
-    ) -> Found:
+    ) -> places.Found:
         """Say what stands at a path, with what a watch needs to know about it.
 
         Args:
@@ -205,7 +164,7 @@ class StorageClient:
         }
         content = await self._namespace(credential, address, path, parameters)
         if "watch" in content:
-            return _told(content)
+            return places.told(content)
         return await self._walk(credential, address, path, content)
 
     async def _namespace(
@@ -226,7 +185,7 @@ class StorageClient:
 
     async def _walk(
         self, credential: Credential, address: str, path: str, content: Mapping[str, Any]
-    ) -> Found:
+    ) -> places.Found:
         """Find ancestors and permissions one component at a time: a storage without `watch`."""
         above: list[dict[str, Any]] = []
         names = [name for name in path.split("/") if name]
@@ -234,20 +193,10 @@ class StorageClient:
             directory = "/" + "/".join(names[:depth])
             parameters = {"optional": "true"}
             above.append(await self._namespace(credential, address, directory, parameters))
-        is_directory = content["fileType"] == FileType.DIR
-        if is_directory and "children" not in content:
+        if content["fileType"] == FileType.DIR and "children" not in content:
             # Whoever may list it may watch it, and only the storage knows.
             await self._namespace(credential, address, path, {"children": "true", "limit": "1"})
-        place = Place(
-            inode=_file_id(content["pnfsId"]),
-            is_directory=is_directory,
-            shard="",
-            positions={},
-            path="/" + "/".join(names),
-            ancestors=b"".join(_file_id(directory["pnfsId"]) for directory in above),
-            permissions=" ".join(_permission(one) for one in (*above, content)),
-        )
-        return Found(place, str(content["fileType"]), may_watch=True, children=_children(content))
+        return places.walked("/" + "/".join(names), above, content)
 
     async def _get(
         self, path: str, parameters: Mapping[str, str], credential: Credential, address: str
@@ -280,32 +229,3 @@ class StorageClient:
     def _key(self, credential: Credential, address: str) -> str:
         text = f"{address}\0{credential.header}".encode("utf-8", "surrogateescape")
         return hmac.new(self._hash_key, text, hashlib.sha256).hexdigest()
-
-
-def with_positions(place: Place, positions: Mapping[str, int]) -> Place:
-    """Return a place with positions from elsewhere, for a storage that tells none."""
-    return dataclasses.replace(place, positions=dict(positions))
-
-
-def _permission(content: Mapping[str, Any]) -> str:
-    return f"{content.get('owner', 0)}:{content.get('group', 0)}:{int(content.get('mode', 0)):o}"
-
-
-def _children(content: Mapping[str, Any]) -> tuple[Child, ...]:
-    return tuple(Child(str(child["fileName"]), child) for child in content.get("children", ()))
-
-
-def _told(content: Mapping[str, Any]) -> Found:
-    watch = content["watch"]
-    kind = str(content["fileType"])
-    place = Place(
-        inode=_file_id(content["pnfsId"]),
-        is_directory=kind == FileType.DIR,
-        shard=str(watch["shard"]),
-        positions={str(shard): int(number) for shard, number in watch["positions"].items()},
-        path=str(watch["path"]),
-        ancestors=b"".join(_file_id(inode) for inode in watch["ancestors"]),
-        permissions=str(watch["permissions"]),
-        shard_depth=int(watch.get("shardDepth", 0)),
-    )
-    return Found(place, kind, bool(watch["mayWatch"]), _children(content))

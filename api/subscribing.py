@@ -11,7 +11,16 @@ import dataclasses
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from api import audit, channel_store, channels, gatekeeping, problems, snapshots, storage_client
+from api import (
+    audit,
+    channel_store,
+    channels,
+    gatekeeping,
+    places,
+    problems,
+    snapshots,
+    storage_client,
+)
 from pipeline.authz import paths
 from pipeline.event_types.base import Watch
 from pipeline.event_types.metronome import Beat
@@ -20,8 +29,8 @@ from schemas.vocabulary import IN_DONT_FOLLOW, IN_ONLYDIR
 if TYPE_CHECKING:
     from api.auth import Caller
     from api.channels import Channel, Subscription
+    from api.places import Found
     from api.services import Services
-    from api.storage_client import Found
     from pipeline.event_types.base import Subscribable
 
 
@@ -98,7 +107,7 @@ async def _on_namespace(  # noqa: PLR0917
         # Its messages are not counted by the storage: they may be in any shard.
         place = dataclasses.replace(place, shard="")
     if not place.shard:
-        place = storage_client.with_positions(place, services.hub.marks(kind.name))
+        place = places.with_positions(place, services.hub.marks(kind.name))
     wanted = channels.namespace_subscription(kind.name, selector, watch, place, url)
     if watch.snapshot:
         payloads = snapshots.payloads(found.children, watch)

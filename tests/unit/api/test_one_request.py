@@ -9,8 +9,8 @@ import pytest
 from starlette.datastructures import QueryParams
 
 from api import one_request, snapshots
+from api.places import Child
 from api.problems import Problem
-from api.storage_client import Child
 from pipeline.event_types import inotify, registry
 from pipeline.event_types.base import BadSelector
 
