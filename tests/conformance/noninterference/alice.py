@@ -53,6 +53,7 @@ class Alice:
         self._channel = ""
         self._last_id = ""
         self._closed: list[str] = []
+        self._subscriptions: dict[str, int] = {}
         self._marks = 0
         self.received: list[str] = []
 
@@ -184,7 +185,9 @@ class Alice:
     async def _subscribe(self, selector: dict[str, Any], event_type: str) -> None:
         await self._house.carry()
         url = f"{_EVENTS}/channels/{self._channel}/subscriptions/{event_type}"
-        await self._ask("POST", url, json=selector)
+        answer = await self._ask("POST", url, json=selector)
+        if answer.status_code in {201, 303}:
+            self._subscriptions.setdefault(answer.headers["location"], len(self._subscriptions))
 
     async def _connect(self, last_id: str = "") -> None:
         self._heard = b""
@@ -209,6 +212,7 @@ class Alice:
         """Wait until everything that has happened has been heard."""
         if self._stream is None:
             return
+        await self._house.until_settled()
         self._marks += 1
         name = f"m{self._marks}"
         self._house.storage.mkdir(SYSTEM, f"/mark/{name}")
@@ -227,7 +231,20 @@ class Alice:
         self._stream = None
         ids = re.findall(rb"(?m)^id: (\d+)$", self._heard)
         self._last_id = ids[-1].decode() if ids else ""
-        self.received.append(_IDS.sub("id: #", self._heard.decode()))
+        self.received += self._by_subscription(_IDS.sub("id: #", self._heard.decode()))
+
+    def _by_subscription(self, stream: str) -> list[str]:
+        """Sort a stream's events by subscription: within one of them their order is a promise.
+
+        Events of different types come from different topics, and a subscription that is closed is
+        closed when the storage has answered.
+        """
+        blocks = [block for block in stream.split("\n\n") if block]
+        ends = [(f'"{url}"}}', number) for url, number in self._subscriptions.items()]
+        return sorted(
+            blocks,
+            key=lambda block: next((number for end, number in ends if block.endswith(end)), -1),
+        )
 
 
 def without_chance(received: Sequence[str]) -> Iterator[str]:

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp
 
+    from api.delivery import Hub
+
 _KEY = "known to both"
 _NOW_US = 1_700_000_000_000_000
 _CHEAP = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash("pw")
@@ -64,9 +66,10 @@ class HandFeed:
     async def run(
         self,
         deliver: Callable[[Message], None],
-        learn: Callable[[str, Mapping[str, int]], None],
+        learn: Callable[[Mapping[str, Mapping[str, int]]], None],
     ) -> None:
         self.deliver = deliver
+        learn({})
         self.running.set()
         await asyncio.Event().wait()
 
@@ -115,6 +118,7 @@ class House:
         self._sequence = 0
         self._offsets = itertools.count(1)
         self._stack = contextlib.AsyncExitStack()
+        self._hub: Hub | None = None
         self.url = ""
 
     async def __aenter__(self) -> Self:
@@ -142,6 +146,7 @@ class House:
             logs=self._logs,
             feed=self._feed,
         )
+        self._hub = services.hub
         app = api_app.create_app(settings, services)
         self.url = await self._stack.enter_async_context(
             _served(app, http=HttpProtocol, lifespan="on")
@@ -153,6 +158,13 @@ class House:
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
         self.storage.close()
+
+    async def until_settled(self) -> None:
+        """Wait until no stream reads the past or looks again at a subscription."""
+        assert self._hub is not None
+        streams = self._hub._streams
+        while any(one.held is not None or one._is_doubted for one in streams.values()):
+            await asyncio.sleep(0)
 
     async def carry(self) -> None:
         """Do Kafka's and the worker's part for what the storage has committed."""
