@@ -38,6 +38,15 @@ def permission(uid: int, gid: int, mode: int, acl: str = "") -> str:
     return f"{text}|{acl}" if acl else text
 
 
+def owner(permission: str) -> int:
+    """Return the owner's user id.
+
+    Raises:
+        BadRecord: the text is not a permission.
+    """
+    return checks.parse(permission).uid
+
+
 def split(permissions: str) -> list[str]:
     """Split the permissions of a path into those of its objects, from the root down."""
     return permissions.split(" ")

@@ -80,6 +80,7 @@ _HALVES: Final[dict[str, frozenset[Role]]] = {
     Half.TO: frozenset({_PARENT, _OVERWRITTEN}),
 }
 _MODIFY: Final[_Steps] = ((vocabulary.IN_MODIFY, _BOTH),)
+_TRANSFERS: Final = frozenset({Kind.UPLOAD, Kind.READ})
 _TRANSFER_EVENTS: Final = vocabulary.IN_MODIFY | vocabulary.IN_ACCESS
 
 
@@ -92,99 +93,110 @@ class _Pattern(NamedTuple):
     to: list[int]
 
 
+class _Sort(NamedTuple):
+    """What of a record decides which events follow; most records are of a few sorts.
+
+    Attributes:
+        kind: the operation.
+        failed: whether it failed.
+        touches: whether it moved a byte, or cut what was there before (as O_TRUNC does).
+        resizes: whether it cut or filled a file to a size.
+        half: which part of a rename it is.
+        type: what the object is.
+        overwritten: what the object is that a rename replaced; None: it replaced nothing.
+        has_parent: whether the object is not the root.
+    """
+
+    kind: str
+    failed: bool
+    touches: bool
+    resizes: bool
+    half: str
+    type: str
+    overwritten: str | None
+    has_parent: bool
+
+
+def _sort(record: BillingRecord) -> _Sort:
+    moved, attribute = record["transferred_bytes"], record["attribute"]
+    overwritten = record["overwritten"]
+    return _Sort(
+        record["kind"],
+        record["status_code"] != 0,
+        bool(record["size_bytes"] if moved is None else moved) or attribute == "overwrite",
+        attribute == "size",
+        record["half"],
+        record["type"],
+        overwritten["type"] if overwritten else None,
+        bool(record["ancestors"]),
+    )
+
+
+def _steps(sort: _Sort) -> _Steps:
+    """Return what an operation tells, and to whom; nothing, if nothing."""
+    kind = sort.kind
+    if sort.failed and kind != Kind.READ:
+        # what failed changed nothing; a read that failed half-way has still been one
+        return ()
+    if kind == Kind.RENAME:
+        return _RENAME
+    if kind == Kind.SETATTR and sort.resizes:
+        return _MODIFY
+    steps = _STEPS.get(kind, ())
+    if kind in _TRANSFERS and not sort.touches:
+        return tuple(step for step in steps if not step[0] & _TRANSFER_EVENTS)
+    return steps
+
+
+def _mask(mask: int, file_type: str | None) -> int:
+    if file_type == FileType.DIR and not mask & _WITHOUT_ISDIR:
+        return mask | vocabulary.IN_ISDIR
+    return mask
+
+
 @functools.cache
-def _pattern(
-    steps: _Steps, told: frozenset[Role], *, is_directory: bool, replaced_directory: bool
-) -> _Pattern:
-    chosen = [(mask, role) for mask, roles in steps for role in roles if role in told]
+def _pattern(sort: _Sort) -> _Pattern:
+    told = set(_HALVES[sort.half])
+    if not sort.has_parent:
+        told.discard(_PARENT)
+    if sort.overwritten is None:
+        told.discard(_OVERWRITTEN)
+    chosen = [(mask, role) for mask, roles in _steps(sort) for role in roles if role in told]
     # a rename's source comes first, so that the order of `watched` is the order of telling
     order = (_SOURCE_PARENT, _PARENT, _SELF, _OVERWRITTEN)
     roles = tuple(role for role in order if any(role is other for _, other in chosen))
-    masks = []
-    for mask, role in chosen:
-        of_directory = replaced_directory if role is _OVERWRITTEN else is_directory
-        masks.append(
-            mask | vocabulary.IN_ISDIR if of_directory and not mask & _WITHOUT_ISDIR else mask
-        )
+    masks = [
+        _mask(mask, sort.overwritten if role is _OVERWRITTEN else sort.type)
+        for mask, role in chosen
+    ]
     return _Pattern(
         roles, [int(role) for role in roles], masks, [roles.index(role) for _, role in chosen]
     )
 
 
-def _touches_content(record: BillingRecord) -> bool:
-    """Whether a transfer moved a byte, or cut what was there before (as O_TRUNC does)."""
-    moved = record["transferred_bytes"]
-    return bool(record["size_bytes"] if moved is None else moved) or (
-        record["kind"] == Kind.UPLOAD and record["attribute"] == "overwrite"
-    )
-
-
-@functools.cache
-def _without_transfer(steps: _Steps) -> _Steps:
-    return tuple(step for step in steps if not step[0] & _TRANSFER_EVENTS)
-
-
-def _record_pattern(record: BillingRecord) -> _Pattern | None:
-    """Choose the events of a record; None: it tells nothing."""
-    kind = record["kind"]
-    roles = _HALVES[Half.WHOLE]
-    is_directory = record["type"] == FileType.DIR
-    overwritten = record["overwritten"]
-    if kind == Kind.RENAME:
-        steps = _RENAME
-        roles = _HALVES[record["half"]]
-        if overwritten is None:
-            roles = roles - {_OVERWRITTEN}
-    elif kind not in _STEPS or (record["status_code"] and kind != Kind.READ):
-        # what failed changed nothing; a read that failed half-way has still been one
-        return None
-    elif kind == Kind.SETATTR and record["attribute"] == "size":
-        steps = _MODIFY
-    else:
-        steps = _STEPS[kind]
-        if kind in {Kind.UPLOAD, Kind.READ} and not _touches_content(record):
-            steps = _without_transfer(steps)
-    if not record["ancestors"]:
-        roles = roles - {_PARENT}
-    return _pattern(
-        steps,
-        roles,
-        is_directory=is_directory,
-        replaced_directory=overwritten is not None and overwritten["type"] == FileType.DIR,
-    )
-
-
-class _Told(NamedTuple):
-    """Those who are told in one role."""
-
-    inode: bytes
-    name: str | None
-    scope: str
-    unlisted: str
-
-
-def _told_in(parent_ancestors: bytes, name: str, permissions: str) -> _Told:
-    return _Told(
-        parent_ancestors[-FILE_ID_BYTES:],
-        name,
-        scope.named_scope(permissions),
-        scope.unlisted(permissions),
-    )
+_Told = tuple[bytes, str | None, str, str]
+"""Those who are told in one role: inode, name, scope, unlisted directories."""
 
 
 def _told(record: BillingRecord, role: Role) -> _Told:
-    source, overwritten = record["source"], record["overwritten"]
+    permissions = record["permissions"]
     if role is _PARENT:
-        return _told_in(record["ancestors"], record["name"], record["permissions"])
+        parent = record["ancestors"][-FILE_ID_BYTES:]
+        named = scope.named_scope(permissions)
+        return parent, record["name"], named, scope.unlisted(permissions)
     if role is _SELF:
-        return _Told(record["inode"], None, scope.own_scope(record["permissions"]), "")
+        return record["inode"], None, scope.own_scope(permissions), ""
     if role is _SOURCE_PARENT:
+        source = record["source"]
         assert source is not None
-        return _told_in(source["ancestors"], source["name"], source["permissions"])
+        parent, permissions = source["ancestors"][-FILE_ID_BYTES:], source["permissions"]
+        named = scope.named_scope(permissions)
+        return parent, source["name"], named, scope.unlisted(permissions)
+    overwritten = record["overwritten"]
     assert overwritten is not None
-    above, _, _ = record["permissions"].rpartition(" ")
-    needed = scope.own_scope(f"{above} {overwritten['permission']}")
-    return _Told(overwritten["inode"], None, needed, "")
+    above, _, _ = permissions.rpartition(" ")
+    own = scope.own_scope(f"{above} {overwritten['permission']}")
+    return overwritten["inode"], None, own, ""
 
 
 def _rechecks(record: BillingRecord) -> str:
@@ -195,25 +207,26 @@ def _rechecks(record: BillingRecord) -> str:
 
 def derive(record: BillingRecord) -> list[InotifyMessage]:
     """Return the one message that follows from a record, or none."""
-    pattern = _record_pattern(record)
-    if pattern is None or not pattern.masks:
+    pattern = _pattern(_sort(record))
+    if not pattern.masks:
         return []
     told = [_told(record, role) for role in pattern.roles]
+    inodes, names, scopes, unlisted = zip(*told, strict=True)
     source, twin = record["source"], record["twin"]
     own_permission = record["permissions"].rpartition(" ")[2]
     return [
         {
             "shard": record["shard"],
             "number": record["number"],
-            "watched": b"".join([those.inode for those in told]),
+            "watched": b"".join(inodes),
             "ancestors": record["ancestors"],
             "source_ancestors": source["ancestors"] if source else b"",
             "time_us": record["time_us"],
             "kind": record["kind"],
             "inode": record["inode"],
-            "names": [those.name for those in told],
-            "scopes": [those.scope for those in told],
-            "unlisted": [those.unlisted for those in told],
+            "names": list(names),
+            "scopes": list(scopes),
+            "unlisted": list(unlisted),
             "roles": pattern.role_numbers,
             "masks": pattern.masks,
             "to": pattern.to,
@@ -227,7 +240,7 @@ def derive(record: BillingRecord) -> list[InotifyMessage]:
             "size_bytes": record["size_bytes"],
             "checksums": record["checksums"],
             "locality": record["locality"],
-            "owner_uid": int(own_permission.partition(":")[0]),
+            "owner_uid": scope.owner(own_permission),
             "user": record["user"],
         }
     ]

@@ -150,7 +150,7 @@ class Transfer:
                 "protocol": record["protocol"],
                 "status_code": record["status_code"],
                 "status_message": record["status_message"],
-                "owner_uid": int(own_permission.partition(":")[0]),
+                "owner_uid": scope.owner(own_permission),
                 "user": record["user"],
                 "client": record["client"],
             },
