@@ -96,11 +96,18 @@ def _mask(names: list[str], *, may_be_directory: bool) -> dict[str, Any]:
     }
 
 
-def _shape(title: str, required: dict[str, Any], *, detailed: bool = True) -> dict[str, Any]:
+_SNAPSHOT: Final = {
+    "title": "It was there already when the subscription began",
+    "description": "Stands in the IN_CREATE events that a snapshot consists of.",
+    "const": True,
+}
+
+
+def _shape(title: str, required: dict[str, Any], **optional: Any) -> dict[str, Any]:
     return {
         "title": title,
         "type": "object",
-        "properties": {**required, "details": _DETAILS} if detailed else required,
+        "properties": {**required, **optional},
         "required": list(required),
         "additionalProperties": False,
     }
@@ -114,6 +121,8 @@ EVENT: Final[dict[str, Any]] = {
         _shape(
             "in a watched directory",
             {"name": _NAME, "mask": _mask(_CHILD_EVENTS, may_be_directory=True)},
+            snapshot=_SNAPSHOT,
+            details=_DETAILS,
         ),
         _shape(
             "moved from or to a watched directory",
@@ -122,8 +131,13 @@ EVENT: Final[dict[str, Any]] = {
                 "cookie": _COOKIE,
                 "mask": _mask(["IN_MOVED_FROM", "IN_MOVED_TO"], may_be_directory=True),
             },
+            details=_DETAILS,
         ),
-        _shape("the watched object itself", {"mask": _mask(_SELF_EVENTS, may_be_directory=True)}),
+        _shape(
+            "the watched object itself",
+            {"mask": _mask(_SELF_EVENTS, may_be_directory=True)},
+            details=_DETAILS,
+        ),
         _shape(
             "there when a subscription with a snapshot was made",
             {
@@ -135,7 +149,6 @@ EVENT: Final[dict[str, Any]] = {
         _shape(
             "about the subscription",
             {"mask": _mask(["IN_IGNORED", "IN_Q_OVERFLOW", "IN_UNMOUNT"], may_be_directory=False)},
-            detailed=False,
         ),
     ],
 }

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import jsonschema
 import pytest
 
 from pipeline.event_types.base import BadSelector, Watch
@@ -280,6 +281,14 @@ def test_who_did_it_is_told_to_few(uid: int | None, reader: str, knows: bool) ->
     """The owner, the doer and administrators."""
     watch = ALL.replace(details=True, reader=reader, reader_uid=uid)
     assert ("user" in told(billing_record(), DATA, watch)[0]["details"]) is knows
+
+
+def test_a_snapshots_events_fit_the_schema() -> None:
+    """They are IN_CREATE with a mark."""
+    event = {"name": "a", "mask": ["IN_CREATE", "IN_ISDIR"], "snapshot": True}
+    jsonschema.validate(event, EVENT_TYPE.event_schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**event, "snapshot": False}, EVENT_TYPE.event_schema)
 
 
 def test_readers_are_told_with_what_to_check_their_rights_again() -> None:
