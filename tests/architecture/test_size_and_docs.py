@@ -56,6 +56,12 @@ def tracked(suffix: str = "") -> tuple[Path, ...]:
     return tuple(file for file in files if file.is_file())
 
 
+@functools.cache
+def parsed(file: Path) -> ast.Module:
+    """Return a module's syntax tree."""
+    return ast.parse(file.read_text())
+
+
 def sources() -> list[Path]:
     """Return the modules of our packages."""
     return [file for file in tracked(".py") if file.relative_to(ROOT).parts[0] in PACKAGES]
@@ -92,12 +98,13 @@ def _code_lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     return lines
 
 
+@functools.cache
 def long_functions() -> dict[str, int]:
     """Return the functions with more than 40 lines beside their docstring."""
     return {
         f"{name_of(file)}:{node.name}": _code_lines(node)
         for file in tracked(".py")
-        for node in ast.walk(ast.parse(file.read_text()))
+        for node in ast.walk(parsed(file))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         and _code_lines(node) > FUNCTION_LINES
     }
@@ -126,7 +133,7 @@ def test_public_names_are_documented() -> None:
     """Every module, public function, class and method says what it is for."""
     bare = []
     for file in sources():
-        tree = ast.parse(file.read_text())
+        tree = parsed(file)
         if not ast.get_docstring(tree):
             bare.append(name_of(file))
         overloads = ("overload", "setter")
