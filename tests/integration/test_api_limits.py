@@ -1,0 +1,172 @@
+"""Every limit has a name and holds: sizes, numbers, slowness, over a real socket."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.api_site import ApiSite
+from tests.wire import Answer, Stream, basic, call, connect, request
+
+if TYPE_CHECKING:
+    import socket
+
+    from tests.api_site import ApiSite
+
+pytestmark = pytest.mark.stack
+
+
+def _subscribe(channel: str, path: str, **more: Any) -> Answer:
+    return call("POST", f"{channel}/subscriptions/inotify", content={"path": path, **more})
+
+
+def _is_alive(url: str) -> bool:
+    return call("GET", f"{url}/health/live", None).status == 200
+
+
+# size and number
+
+
+def test_a_selector_that_is_too_long_names_its_limit(channel: str) -> None:
+    """413."""
+    answer = _subscribe(channel, "/data", include=["x" * 1000] * 9)
+    assert (answer.status, answer.json["limit"]) == (413, "selector-bytes")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"[" * 8000, b'{"path":' * 1000, b'{"path":"/","x":' + b"9" * 6000 + b"}", b"1e999999",
+     b'{"path":"' + b"\\u0000" * 1000 + b'"}', b'{"path":1e400}', b"\x00" * 100],
+)  # fmt: skip
+def test_json_bombs_are_bad_requests(channel: str, body: bytes) -> None:
+    """Depth, long numbers, infinities: a sentence, at once."""
+    began_s = time.monotonic()
+    answer = call(
+        "POST",
+        f"{channel}/subscriptions/inotify",
+        body=body,
+        headers={"Content-Type": "application/json"},
+    )
+    assert answer.status == 400
+    assert time.monotonic() - began_s < 2
+
+
+def test_globs_that_explode_elsewhere_do_not_here(
+    small_site: ApiSite, url: str, channel: str
+) -> None:
+    """Matching takes time proportional to pattern and name."""
+    pattern = "*a" * 200 + "b"
+    assert _subscribe(channel, "/data/exp", include=[pattern] * 16).status == 201
+    with small_site.webdav() as door:
+        for number in range(5):
+            door.request("MKCOL", f"/data/exp/{'a' * 240}{number}").raise_for_status()
+    assert _is_alive(url)
+
+
+def test_subscriptions_and_channels_have_an_end(url: str, channel: str) -> None:
+    """429 with the limit's name."""
+    answers = [
+        call("POST", f"{channel}/subscriptions/metronome", content={"delay": 300})
+        for _ in range(6)
+    ]
+    assert [one.status for one in answers] == [201] * 5 + [429]
+    assert answers[-1].json["limit"] == "subscriptions-per-channel"
+    made = [call("POST", f"{url}/api/v1/events/channels") for _ in range(25)]
+    assert made[-1].json["limit"] == "channels-per-user"
+    for one in made:
+        if one.status == 201:
+            call("DELETE", one.one("Location"))
+
+
+def test_streams_of_a_user_have_an_end(url: str) -> None:
+    """429 with the limit's name; hanging up makes room."""
+    made = [call("POST", f"{url}/api/v1/events/channels").one("Location") for _ in range(5)]
+    streams = [Stream(one) for one in made[:4]]
+    with Stream(made[4]) as fifth:
+        assert fifth.answer.status == 429
+        while not fifth.is_at_end:
+            fifth.read(5)
+        assert json.loads(fifth.body)["limit"] == "connections-per-user"
+    streams[0].close()
+    deadline = time.monotonic() + 5
+    status = 0
+    while status != 200 and time.monotonic() < deadline:
+        with Stream(made[4]) as again:
+            status = again.answer.status
+    assert status == 200
+    for stream in streams:
+        stream.close()
+    for one in made:
+        call("DELETE", one)
+
+
+def test_connections_of_an_address_have_an_end(url: str) -> None:
+    """Others than these are served again as soon as they are closed."""
+    held = [connect(url) for _ in range(40)]
+    refused = 0
+    for one in held:
+        one.settimeout(0.3)
+        with contextlib.suppress(TimeoutError):
+            refused += one.recv(12) == b"HTTP/1.1 429"
+    assert refused >= 10
+    for one in held:
+        one.close()
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        try:
+            if _is_alive(url):
+                return
+        except (OSError, ValueError, IndexError):
+            time.sleep(0.05)
+    raise AssertionError("not served any more")
+
+
+# slowness
+
+
+def _until_closed(sock: socket.socket, seconds: float) -> bytes:
+    sock.settimeout(seconds)
+    received = bytearray()
+    while chunk := sock.recv(65536):
+        received += chunk
+    return bytes(received)
+
+
+@pytest.mark.parametrize("start", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: a\r\nX: ", b"\r\n"])
+def test_a_head_that_does_not_come_is_not_waited_for(url: str, start: bytes) -> None:
+    """408 and the end of the connection."""
+    with connect(url) as sock:
+        sock.sendall(start)
+        assert _until_closed(sock, 5).startswith(b"HTTP/1.1 408")
+
+
+def test_a_head_that_drips_is_not_waited_for(url: str) -> None:
+    """A byte now and then does not help."""
+    with connect(url) as sock:
+        began_s = time.monotonic()
+        with contextlib.suppress(OSError):
+            sock.sendall(b"GET / HTTP/1.1\r\nX: ")
+            while time.monotonic() - began_s < 8:
+                sock.sendall(b"a")
+                time.sleep(0.1)
+        assert time.monotonic() - began_s < 6
+
+
+def test_a_head_without_an_end_is_cut(url: str) -> None:
+    """431 long before it fills the memory."""
+    with connect(url) as sock:
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: y\r\n" * 5000)
+        assert sock.recv(12) == b"HTTP/1.1 431"
+
+
+def test_a_body_that_does_not_come_is_not_waited_for(url: str) -> None:
+    """408, for what we read and for what is passed on."""
+    for path in ("/api/v1/events/channels", "/api/v1/namespace/data/exp"):
+        head = request("POST", url + path, {**basic("alice"), "Content-Type": "application/json"})
+        with connect(url) as sock:
+            sock.sendall(head[:-2] + b"Content-Length: 100\r\n\r\n{")
+            assert _until_closed(sock, 8).startswith(b"HTTP/1.1 408"), path

@@ -1,0 +1,96 @@
+"""From a credential to a caller, and what delivery asks later."""
+
+from __future__ import annotations
+
+import pytest
+
+from api import credentials, gatekeeping
+from api.auth import Authenticator, Caller
+from api.problems import Problem
+from pipeline.authz import macaroons
+from schemas.errors import Unavailable
+from tests.unit.api.test_edge import _limits
+from tests.unit.api.test_storage_client import ALICE, DATA_ID, WATCH, Storage
+
+
+@pytest.fixture
+def storage() -> Storage:
+    """Give a storage."""
+    return Storage()
+
+
+def _authenticator(storage: Storage, now_s: float = 0) -> Authenticator:
+    return Authenticator(storage.client(), _limits(), now=lambda: now_s)
+
+
+def _bearer(*caveats: str) -> credentials.Credential:
+    token = macaroons.mint(b"k" * 32, "i", "/", ["id:1000;1000;alice", *caveats])
+    return credentials.Credential(f"Bearer {token}", token=token)
+
+
+async def test_a_tokens_end_and_addresses_are_looked_at_every_time(storage: Storage) -> None:
+    """A cached answer outlives neither."""
+    token = _bearer("before:2001-09-09T01:46:40Z", "ip:192.0.2.0/24")
+    assert (await _authenticator(storage, 999_999_999).identify(token, "192.0.2.9")).uid == 1000
+    for now_s, address in ((1_000_000_000, "192.0.2.9"), (999_999_999, "198.51.100.1")):
+        with pytest.raises(Problem) as refused:
+            await _authenticator(storage, now_s).identify(token, address)
+        assert refused.value.status == 401
+
+
+async def test_delivery_learns_that_a_reader_is_no_longer_known(storage: Storage) -> None:
+    """None, not an error; an outage is an error."""
+    authenticator = _authenticator(storage)
+    gatekeeper = gatekeeping.StorageGatekeeper(authenticator, storage.client(cache_s=0))
+    caller = Caller(await authenticator.identify(ALICE, "a"), ALICE, "a", "http://h")
+    assert await gatekeeper.principal(caller) == caller.principal
+    storage.now_s = 31
+    storage.status = 401
+    assert await gatekeeper.principal(caller) is None
+    storage.status = 503
+    with pytest.raises(Unavailable):
+        await gatekeeper.principal(caller)
+
+
+async def test_delivery_asks_below_the_readers_root(storage: Storage) -> None:
+    """A storage path is what the user calls it, or is not theirs at all."""
+    token = _bearer("root:/data")
+    storage.answers["/api/v1/namespace/x"] = {
+        "fileType": "DIR", "pnfsId": DATA_ID, "watch": {**WATCH, "path": "/data/x"}
+    }  # fmt: skip
+    authenticator = _authenticator(storage)
+    gatekeeper = gatekeeping.StorageGatekeeper(authenticator, storage.client())
+    caller = Caller(await authenticator.identify(token, "a"), token, "a", "http://h")
+    found = await gatekeeper.place(caller, "/data/x", follow=True)
+    assert found is not None
+    assert found.path == "/data/x"
+    assert await gatekeeper.place(caller, "/home", follow=True) is None
+    assert await gatekeeper.place(caller, "/database", follow=True) is None
+
+
+@pytest.mark.parametrize(
+    ("caveats", "path", "is_directory", "allowed"),
+    [
+        ((), "/data", True, True),
+        (("activity:LIST",), "/data", True, True),
+        (("activity:DOWNLOAD",), "/data", True, False),
+        (("activity:DOWNLOAD",), "/data/f", False, True),
+        (("activity:LIST",), "/data/f", False, False),
+        (("path:/data",), "/data/x", True, True),
+        (("path:/data",), "/home", True, False),
+        (("activity:UPLOAD",), "/data", True, False),
+    ],
+)
+async def test_a_token_must_leave_what_watching_needs(
+    storage: Storage, caveats: tuple[str, ...], path: str, *, is_directory: bool, allowed: bool
+) -> None:
+    """LIST for directories, DOWNLOAD for files, and the path."""
+    storage.answers["/api/v1/namespace/p"] = {
+        "fileType": "DIR" if is_directory else "REGULAR",
+        "pnfsId": DATA_ID,
+        "watch": {**WATCH, "path": path},
+    }
+    token = _bearer(*caveats)
+    principal = await _authenticator(storage).identify(token, "a")
+    found = await storage.client().look_up(token, "a", "/p")
+    assert gatekeeping.may_watch(found, principal) is allowed
