@@ -132,16 +132,19 @@ class LocalRunner:
             output_bytes=function.output_bytes,
         )
         process = self._processes.Process(target=child.main, args=(work,))
+        starting = asyncio.create_task(asyncio.to_thread(process.start))
         try:
-            await asyncio.to_thread(process.start)
+            # A thread cannot be cancelled: what it starts has to be ended in any case.
+            await asyncio.shield(starting)
+            status = await _status(process, function, directory / _LOG)
         except (OSError, EOFError) as error:
             raise Unavailable(f"no child process can be started: {error}") from error
-        try:
-            status = await _status(process, function, directory / _LOG)
         finally:
-            _kill(process)
-            await asyncio.to_thread(process.join)
-            process.close()
+            await asyncio.wait({starting})
+            if starting.exception() is None:
+                _kill(process)
+                await asyncio.to_thread(process.join)
+                process.close()
         if status != 0:
             raise _failure(status, function, directory / _LOG)
 
