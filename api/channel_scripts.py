@@ -26,9 +26,9 @@ end
 local function follow(key)
   redis.call('PEXPIRE', key, math.max(1, redis.call('PTTL', channel)))
 end
-local function changed()
+local function changed(sequence)
   redis.call('HINCRBY', channel, 'version', 1)
-  redis.call('PUBLISH', notices, 'changed ' .. id .. ' ')
+  redis.call('PUBLISH', notices, 'changed ' .. id .. ' ' .. sequence)
 end
 """
 
@@ -71,7 +71,7 @@ _SET_TIMEOUT: Final = """
 if redis.call('EXISTS', channel) == 0 then return 0 end
 redis.call('HSET', channel, 'timeout', ARGV[2])
 touch()
-changed()
+changed(0)
 return 1
 """
 
@@ -114,14 +114,14 @@ if slot ~= '' and not known then
 end
 follow(subscriptions)
 follow(active)
-changed()
+changed(sequence)
 return {1, sequence, ''}
 """
 
 _REPLACE: Final = """
 if redis.call('HGET', subscriptions, ARGV[2]) ~= ARGV[3] then return 0 end
 redis.call('HSET', subscriptions, ARGV[2], ARGV[4])
-if not ARGV[5] then changed() end
+if not ARGV[5] then changed(ARGV[2]) end
 return 1
 """
 
@@ -143,7 +143,7 @@ if over > 0 then
   table.sort(ended)
   for i = 1, over do redis.call('HDEL', subscriptions, ended[i]) end
 end
-changed()
+changed(ARGV[3])
 return was_active
 """
 
@@ -159,6 +159,10 @@ return {fields, redis.call('HGETALL', subscriptions)}
 
 _LOAD: Final = """
 return {redis.call('HGETALL', channel), redis.call('HGETALL', subscriptions)}
+"""
+
+_LOOK: Final = """
+return {redis.call('HGETALL', channel), redis.call('HMGET', subscriptions, unpack(ARGV, 2))}
 """
 
 _REFRESH: Final = """
@@ -199,6 +203,7 @@ SCRIPTS: Final = {
             "end": _END,
             "attach": _ATTACH,
             "load": _LOAD,
+            "look": _LOOK,
             "refresh": _REFRESH,
             "detach": _DETACH,
             "save_cursor": _SAVE_CURSOR,

@@ -41,11 +41,13 @@ class Notice(NamedTuple):
         kind: `changed` (its subscriptions), `closed` (it is gone) or `attached` (a stream of it
             was opened).
         connection: for `attached`: the connection that has it now.
+        sequence: for `changed`: of the subscription that changed; 0: the channel itself.
     """
 
     channel_id: str
     kind: str
     connection: str = ""
+    sequence: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +194,9 @@ class ChannelStore(Protocol):
 
     async def reload(self, channel_id: str) -> Attachment | None:
         """Return channel and subscriptions as they are now."""
+
+    async def look(self, channel_id: str, sequences: Sequence[int]) -> Attachment | None:
+        """Return the channel and only those subscriptions, as they are now."""
 
     async def end(
         self,

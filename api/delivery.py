@@ -216,7 +216,7 @@ class Hub:
         if notice.kind == "closed":
             stream.finish(close_subscriptions=True)
         elif notice.kind == "changed":
-            stream.changed()
+            stream.changed(notice.sequence)
         elif notice.connection != stream.connection:
             # The notice may be older than this stream: the store knows who has the channel.
             self._doubted.add(notice.channel_id)

@@ -17,6 +17,8 @@ from api.event_ids import Layer
 from schemas.errors import Unavailable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from api.channel_store import Attachment, ChannelStore
     from api.delivery_node import Node
     from api.delivery_stream import Stream
@@ -29,11 +31,21 @@ _LOOK_S: Final = 0.02
 _RETRY_S: Final = 0.5
 
 
-async def reload(store: ChannelStore, channel_id: str) -> Attachment | None:
-    """Read a channel again, however long the store is away."""
+async def reload(
+    store: ChannelStore, channel_id: str, sequences: Sequence[int] | None = None
+) -> Attachment | None:
+    """Read a channel again, however long the store is away.
+
+    Args:
+        store: where it is.
+        channel_id: the channel.
+        sequences: only these subscriptions; None: all.
+    """
     while True:
         try:
-            return await store.reload(channel_id)
+            if sequences is None:
+                return await store.reload(channel_id)
+            return await store.look(channel_id, sequences)
         except Unavailable:
             await asyncio.sleep(_RETRY_S)
 

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-WAIT_S: Final = 5.0
-"""How long the log is waited for before looking again."""
+WAIT_S: Final = 0.5
+"""How long the log is waited for before looking whether the stream has something else to do."""
 
 RETRY_S: Final = 0.5
 _DRAIN_EVERY: Final = 100
@@ -38,6 +38,10 @@ _DRAIN_EVERY: Final = 100
 
 class SlowReader(Exception):  # noqa: N818 - not ours to mend
     """The reader has taken nothing for too long."""
+
+
+class Interrupted(Exception):  # noqa: N818 - no failure
+    """The log is late, and the stream has something else to do first."""
 
 
 class Past:
@@ -55,7 +59,7 @@ class Past:
         self._matchers: dict[str, Matcher[Member]] = {}
 
     async def catch_up(self) -> None:
-        """Tell all there is to tell, until the stream is live or to end.
+        """Tell all there is to tell, until the stream is live, to end, or has something to do.
 
         Raises:
             SlowReader: it takes what it is sent too slowly.
@@ -65,6 +69,8 @@ class Past:
             try:
                 await self.node.learned.wait()
                 await self._once()
+            except Interrupted:
+                return
             except Unavailable as error:
                 logger.info("a stream waits for the past: %s", error)
                 stream.flush()
@@ -140,8 +146,9 @@ class Past:
         starts = self._starts(event_type, shard)
         if min(starts.values(), default=0) < event_ids.end_of(up_to):
             log = self.node.logs[event_type.name]
-            while not await log.wait_for(shard, up_to, WAIT_S) and not self.stream.finished:
-                logger.info("the replay log of %s has not reached %s %s", slot, shard, up_to)
+            while not await log.wait_for(shard, up_to, WAIT_S):
+                if self.stream.wake.is_set():
+                    raise Interrupted
             await self._losses(log, event_type, shard)
             starts = self._starts(event_type, shard)
             after = event_ids.read_from(min(starts.values(), default=0))

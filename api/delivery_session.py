@@ -64,7 +64,8 @@ class Session(Stream):
         self._ticker = Ticker(self)
         self._task: asyncio.Task[Any] | None = None
         self._goodbye = b""
-        self._changed = False
+        self._changed: set[int] = set()
+        self._is_stale = False
         self._has_begun = False
         self._is_doubted = False
         self._on_end = on_end
@@ -113,8 +114,7 @@ class Session(Stream):
             if self._is_doubted:
                 self._is_doubted = False
                 await self._recheck()
-            if self._changed:
-                self._changed = False
+            if self._changed or self._is_stale:
                 await self._news()
 
     def finish(self, kind: str = "", *, close_subscriptions: bool = False) -> None:
@@ -145,9 +145,10 @@ class Session(Stream):
         """End the stream because its reader is gone."""
         self.finish()
 
-    def changed(self) -> None:
-        """Have the channel looked up in the store again."""
-        self._changed = True
+    def changed(self, sequence: int) -> None:
+        """Have a subscription (0: only the channel) looked up in the store."""
+        self._changed.add(sequence)
+        self.version += 1
         self.wake.set()
 
     async def _begin(self) -> None:
@@ -162,32 +163,36 @@ class Session(Stream):
         self._has_begun = True
 
     async def _news(self) -> None:
-        """Take over what was changed in the store."""
-        attachment = await reload(self.node.store, self.channel.id)
+        """Take over what was changed in the store: what notices named, or all."""
+        changed, self._changed = sorted(self._changed), set()
+        new = [one for one in changed if one > self.generation]
+        if new and new != [*range(self.generation + 1, self.generation + len(new) + 1)]:
+            self._is_stale = True  # a notice was missed
+        only, self._is_stale = None if self._is_stale else changed, False
+        attachment = await reload(self.node.store, self.channel.id, only)
         if attachment is None:
             self.finish(close_subscriptions=True)
             return
         self.channel = attachment.channel
-        self.version = attachment.channel.version
         self.timeout_s = attachment.channel.timeout_s
-        added = False
+        if only is None:
+            self.version = attachment.channel.version
+        known = self.generation
         for subscription in attachment.subscriptions:
             member = self.members.get(subscription.sequence)
-            if subscription.sequence > self.generation:
-                added |= self._take_in(subscription)
-            elif member is not None and member.subscription.ended is None:
+            if subscription.sequence > known:
+                self._take_in(subscription)
+            elif member is not None and member.is_active:
                 await self._compare(member, subscription)
-        if added:
-            self.layers.append(Layer(attachment.channel.generation, {}))
-            self.generation = attachment.channel.generation
 
-    def _take_in(self, subscription: Subscription) -> bool:
+    def _take_in(self, subscription: Subscription) -> None:
         """Add a subscription that is new."""
         self.flush()
         self.fall_behind()
         self.add(subscription)
+        self.generation = subscription.sequence
+        self.layers.append(Layer(self.generation, {}))
         self.system(sse.NEW_SUBSCRIPTION, subscription=subscription.url)
-        return True
 
     async def _finished_metronomes(self) -> None:
         """Tell the store of metronomes that have ticked their last."""
@@ -255,7 +260,8 @@ class Session(Stream):
         if connection != self.connection:
             self.finish(sse.COMPETING_CLIENT)
         elif version != self.version:
-            self.changed()
+            self._is_stale = True
+            self.wake.set()
 
     def saved_cursor(self) -> tuple[str, str, str]:
         """Return channel, connection and how far the stream was served."""

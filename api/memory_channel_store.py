@@ -29,7 +29,7 @@ class MemoryChannelStore(MemoryChannels):
         if sequence is not None:
             merged = channels.merge(kept.subscriptions[sequence], subscription)
             kept.subscriptions[sequence] = merged
-            self._changed(kept)
+            self._changed(kept, sequence)
             return merged, False
         if maximum and len(kept.active) >= maximum:
             raise TooManySubscriptions(f"at most {maximum} subscriptions")
@@ -42,7 +42,7 @@ class MemoryChannelStore(MemoryChannels):
         made = subscription.replace(sequence=sequence)
         kept.subscriptions[sequence] = made
         kept.active[identity] = sequence
-        self._changed(kept)
+        self._changed(kept, sequence)
         return made, True
 
     async def subscriptions(self, channel_id: str) -> list[Subscription]:
@@ -122,6 +122,14 @@ class MemoryChannelStore(MemoryChannels):
         kept = self._find(channel_id)
         return None if kept is None else kept.attachment()
 
+    async def look(self, channel_id: str, sequences: Sequence[int]) -> Attachment | None:
+        """Return the channel and only those subscriptions."""
+        kept = self._find(channel_id)
+        if kept is None:
+            return None
+        found = [kept.subscriptions[one] for one in sorted(sequences) if one in kept.subscriptions]
+        return Attachment(kept.channel, found)
+
     async def end(
         self,
         channel_id: str,
@@ -139,7 +147,7 @@ class MemoryChannelStore(MemoryChannels):
             del kept.active[found.event_type, found.id]
         over = sorted(set(kept.subscriptions) - set(kept.active.values()))[:-MAXIMUM_ENDED]
         await self.forget(channel_id, over)
-        self._changed(kept)
+        self._changed(kept, sequence)
 
     async def move(self, channel_id: str, sequence: int, place: Place) -> None:
         """Keep where a subscription's object is now."""

@@ -76,9 +76,9 @@ class MemoryChannels:
         for listener in self._listeners:
             listener.put_nowait(notice)
 
-    def _changed(self, kept: Kept) -> None:
+    def _changed(self, kept: Kept, sequence: int) -> None:
         kept.channel = dataclasses.replace(kept.channel, version=kept.channel.version + 1)
-        self._tell(Notice(kept.channel.id, "changed"))
+        self._tell(Notice(kept.channel.id, "changed", sequence=sequence))
 
     async def create(
         self,
@@ -128,7 +128,7 @@ class MemoryChannels:
             return False
         kept.channel = dataclasses.replace(kept.channel, timeout_s=timeout_s)
         self._touch(kept)
-        self._changed(kept)
+        self._changed(kept, 0)
         return True
 
     async def delete(self, channel_id: str) -> bool:

@@ -148,6 +148,14 @@ class RedisChannelStore(RedisChannels):
         return _attachment(channel_id, fields, kept) if fields else None
 
     @guarded
+    async def look(self, channel_id: str, sequences: Sequence[int]) -> Attachment | None:
+        """Return the channel and only those subscriptions."""
+        fields, texts = await self._run("look", channel_id, *sequences)
+        found = zip(sequences, texts, strict=True)
+        kept = [part for sequence, text in found if text for part in (str(sequence), text)]
+        return _attachment(channel_id, fields, kept) if fields else None
+
+    @guarded
     async def end(
         self,
         channel_id: str,
@@ -219,8 +227,11 @@ class RedisChannelStore(RedisChannels):
             while True:
                 message = await self._hear(listener)
                 if message is not None:
-                    kind, channel_id, connection = message["data"].split(" ")
-                    yield Notice(channel_id, kind, connection)
+                    kind, channel_id, more = message["data"].split(" ")
+                    if kind == "changed":
+                        yield Notice(channel_id, kind, sequence=int(more))
+                    else:
+                        yield Notice(channel_id, kind, more)
         finally:
             with contextlib.suppress(exceptions.RedisError, OSError):
                 await listener.aclose()

@@ -273,6 +273,16 @@ async def test_a_connection_takes_a_channel_from_another(store: ChannelStore) ->
     assert (third.channel.cursor, third.taken_from) == ("newer", "")
 
 
+async def test_some_subscriptions_are_looked_at_alone(store: ChannelStore) -> None:
+    channel = await a_channel(store)
+    made = [(await store.subscribe(channel.id, a_subscription(n)))[0] for n in range(5)]
+    found = await store.look(channel.id, [4, 2, 77])
+    assert found is not None
+    assert list(found.subscriptions) == [made[1], made[3]]
+    assert found.channel.generation == 5
+    assert await store.look("nobody", [1]) is None
+
+
 async def test_where_an_object_moved_to_is_kept(store: ChannelStore) -> None:
     channel = await a_channel(store)
     made, _ = await store.subscribe(channel.id, a_subscription())
@@ -325,7 +335,7 @@ async def test_nodes_hear_of_changes(store: ChannelStore) -> None:
             await store.set_timeout(channel.id, 60)
             await asyncio.sleep(0.02)
         while not heard.empty():
-            assert await heard.get() == Notice(channel.id, "changed")
+            assert await heard.get() == Notice(channel.id, "changed", sequence=0)
         made, _ = await store.subscribe(channel.id, a_subscription())
         await store.attach(channel.id, "c1")
         await store.unsubscribe(channel.id, "inotify", made.id, {})
@@ -335,9 +345,9 @@ async def test_nodes_hear_of_changes(store: ChannelStore) -> None:
             news.append(await heard.get())
     listener.cancel()
     assert news[-4:] == [
-        Notice(channel.id, "changed"),
+        Notice(channel.id, "changed", sequence=made.sequence),
         Notice(channel.id, "attached", "c1"),
-        Notice(channel.id, "changed"),
+        Notice(channel.id, "changed", sequence=made.sequence),
         Notice(channel.id, "closed"),
     ]
 
