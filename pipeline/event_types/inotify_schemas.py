@@ -96,13 +96,6 @@ def _mask(names: list[str], *, may_be_directory: bool) -> dict[str, Any]:
     }
 
 
-_SNAPSHOT: Final = {
-    "title": "It was there already when the subscription began",
-    "description": "Stands in the IN_CREATE events that a snapshot consists of.",
-    "const": True,
-}
-
-
 def _shape(title: str, required: dict[str, Any], **optional: Any) -> dict[str, Any]:
     return {
         "title": title,
@@ -121,7 +114,6 @@ EVENT: Final[dict[str, Any]] = {
         _shape(
             "in a watched directory",
             {"name": _NAME, "mask": _mask(_CHILD_EVENTS, may_be_directory=True)},
-            snapshot=_SNAPSHOT,
             details=_DETAILS,
         ),
         _shape(
@@ -145,6 +137,7 @@ EVENT: Final[dict[str, Any]] = {
                 "mask": _mask(["IN_CREATE"], may_be_directory=True),
                 "snapshot": {"type": "boolean", "const": True},
             },
+            details=_DETAILS,
         ),
         _shape(
             "about the subscription",
