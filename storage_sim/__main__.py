@@ -11,8 +11,8 @@ import sys
 import uvloop
 
 from schemas.errors import StorageEventsError
-from schemas.settings import from_env, help_text
-from storage_sim.settings import StorageSettings
+from schemas.settings import help_text
+from storage_sim.settings import StorageSettings, from_env
 from storage_sim.users import hash_password
 
 
@@ -59,7 +59,7 @@ def _password() -> str:
 def _serve() -> None:
     from storage_sim.app import serve
 
-    uvloop.run(serve(from_env(StorageSettings, os.environ)))
+    uvloop.run(serve(from_env(os.environ)))
 
 
 if __name__ == "__main__":

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import logging
-import signal
-import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import uvicorn
 
 from pipeline.authz import issuers as issuer_files
 from pipeline.authz import tokens
 from pipeline.authz.caveat_values import BadCaveat, parse_networks
 from schemas.errors import SettingsError
-from storage_sim import macaroon_login
+from storage_sim import macaroon_login, serving
 from storage_sim.authentication import Authenticator
 from storage_sim.billing import Biller
 from storage_sim.doors import webdav
@@ -29,13 +23,11 @@ from storage_sim.storage import Storage
 from storage_sim.users import Users
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from storage_sim.settings import StorageSettings
 
 log = logging.getLogger(__name__)
-
-_KEEP_ALIVE_S = 75
 
 
 def open_storage(settings: StorageSettings, users: Users) -> Storage:
@@ -87,7 +79,19 @@ async def serve(settings: StorageSettings) -> None:
         threads=settings.rest_threads,
         metrics_for=_networks(settings.metrics_for),
     )
-    door = webdav.server(
+    try:
+        with serving.listen(settings.host, settings.rest_port) as listening:
+            door = _door(settings, storage, authenticator, keys)
+            await serving.run(settings, publisher, rest=rest, listening=listening, door=door)
+    finally:
+        storage.close()
+
+
+def _door(
+    settings: StorageSettings, storage: Storage, authenticator: Authenticator, keys: MacaroonKeys
+) -> Any:
+    """Return the WebDAV door, bound to its port."""
+    return webdav.server(
         storage,
         authenticator,
         host=settings.host,
@@ -103,10 +107,6 @@ async def serve(settings: StorageSettings) -> None:
         ),
         tls=_tls_files(settings),
     )
-    try:
-        await _run(settings, publisher, rest, door)
-    finally:
-        storage.close()
 
 
 def _networks(named: Sequence[str]) -> tuple[str, ...]:
@@ -130,60 +130,3 @@ def _tls_files(settings: StorageSettings) -> tuple[str, str] | None:
     if bool(settings.tls_certificate) != bool(settings.tls_key):
         raise SettingsError("a TLS certificate needs its key, and a key its certificate")
     return (settings.tls_certificate, settings.tls_key) if settings.tls_key else None
-
-
-async def _run(settings: StorageSettings, publisher: Publisher, rest: Rest, door: Any) -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    publishing = asyncio.create_task(publisher.run())
-    rest_server = _rest_server(settings, rest)
-    serving_rest = asyncio.create_task(rest_server.serve())
-    serving_dav = threading.Thread(target=door.serve, name="webdav", daemon=True)
-    serving_dav.start()
-    log.info(
-        "storage %s: WebDAV on %s:%d, REST on %s:%d",
-        settings.name, settings.host, settings.webdav_port, settings.host, settings.rest_port,
-    )  # fmt: skip
-    stopping = asyncio.create_task(stop.wait())
-    try:
-        await asyncio.wait({stopping, publishing, serving_rest}, return_when="FIRST_COMPLETED")
-        log.info("stopping")
-        rest_server.should_exit = True
-        await asyncio.to_thread(door.stop)
-        await serving_rest
-        if not publishing.done():
-            left = await publisher.drain(settings.drain_s)
-            log.info("stopped; %d records are left for the next start", left)
-    finally:
-        stopping.cancel()
-        publishing.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await publishing
-
-
-class _RestServer(uvicorn.Server):
-    """Uvicorn without its signal handlers: ours stop both doors, in order."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave signals alone."""
-        yield
-
-
-def _rest_server(settings: StorageSettings, rest: Rest) -> uvicorn.Server:
-    config = uvicorn.Config(
-        rest.application(),
-        host=settings.host,
-        port=settings.rest_port,
-        log_config=None,
-        access_log=False,
-        lifespan="off",
-        server_header=False,
-        timeout_keep_alive=_KEEP_ALIVE_S,
-        timeout_graceful_shutdown=5,
-        ssl_certfile=settings.tls_certificate or None,
-        ssl_keyfile=settings.tls_key or None,
-    )
-    return _RestServer(config)

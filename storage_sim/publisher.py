@@ -91,7 +91,7 @@ class Publisher:
             tasks.create_task(self._sweep_for_ever())
 
     async def drain(self, timeout_s: float) -> int:
-        """Wait until Kafka has confirmed everything, or the time is over.
+        """Wait until Kafka has confirmed everything, or the time is over; clean up.
 
         Returns:
             How many records are left; they are published at the next start.
@@ -103,6 +103,7 @@ class Publisher:
 
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(empty(), timeout_s)
+        await asyncio.to_thread(self._storage.sweep, self._confirmed)
         return self.backlog()
 
     def _wake(self) -> None:

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import difflib
+import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
+from schemas import settings
+from schemas.errors import SettingsError
 from schemas.settings import Secret, setting
 from schemas.topics import DEFAULT_PARTITIONS
 
-MEBIBYTES = 1 << 20
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MEBIBYTES: Final = 1 << 20
+_OWN: Final = "STORAGE_EVENTS_STORAGE_"
+_OF_OTHERS: Final = frozenset({"STORAGE_EVENTS_STORAGE_URL"})
+_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,4 +128,35 @@ class StorageSettings:
     @property
     def bootstrap(self) -> str:
         """Kafka's addresses."""
-        return self.kafka_bootstrap or f"{self.host}:{self.kafka_port}"
+        return self.kafka_bootstrap or f"{self._near}:{self.kafka_port}"
+
+    @property
+    def _near(self) -> str:
+        return "127.0.0.1" if self.host in {"0.0.0.0", "::", ""} else self.host  # noqa: S104 - compared
+
+
+def from_env(environ: Mapping[str, str]) -> StorageSettings:
+    """Read the settings.
+
+    Raises:
+        SettingsError: an unknown variable of the storage's, or a value that cannot be used.
+    """
+    declared = {variable for variable, *_ in settings.describe(StorageSettings)} | _OF_OTHERS
+    for variable in environ:
+        if variable.startswith(_OWN) and variable not in declared:
+            near = difflib.get_close_matches(variable, declared, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise SettingsError(f"{variable}: no such setting{hint}")
+    read = settings.from_env(StorageSettings, environ)
+    if not _NAME.fullmatch(read.name):
+        raise SettingsError("STORAGE_EVENTS_STORAGE_NAME: letters, digits, '.', '_' and '-' only")
+    for value, variable in (
+        (read.shard_depth, "STORAGE_EVENTS_SHARD_DEPTH"),
+        (read.partitions - 1, "STORAGE_EVENTS_PARTITIONS"),
+        (read.max_upload_bytes, "STORAGE_EVENTS_MAX_UPLOAD_BYTES"),
+        (read.webdav_threads - 1, "STORAGE_EVENTS_WEBDAV_THREADS"),
+        (read.rest_threads - 1, "STORAGE_EVENTS_REST_THREADS"),
+    ):
+        if value < 0:
+            raise SettingsError(f"{variable}: too small")
+    return read

@@ -21,7 +21,7 @@ from wsgidav.lock_man.lock_storage import LockStorageDict
 from wsgidav.request_resolver import RequestResolver
 from wsgidav.wsgidav_app import WsgiDAVApp
 
-from schemas.errors import Refused, Unavailable
+from schemas.errors import Refused, SettingsError, Unavailable
 from storage_sim.authentication import TooManyAttempts
 from storage_sim.billing import Origin
 from storage_sim.doors.chunked import ChunkedBody
@@ -254,6 +254,9 @@ def server(
         max_body_bytes: the largest body of what is not an upload.
         layers: what stands between gate and WsgiDAV, the outermost first.
         tls: files of certificate chain and private key; None: plain HTTP.
+
+    Raises:
+        SettingsError: the port is taken.
     """
     inside = functools.reduce(
         lambda inner, layer: layer(inner), reversed(layers), dav_application(storage)
@@ -269,5 +272,8 @@ def server(
     )
     if tls is not None:
         door.ssl_adapter = BuiltinSSLAdapter(*tls)
-    door.prepare()
+    try:
+        door.prepare()
+    except OSError as error:
+        raise SettingsError(f"WEBDAV_PORT: {host}:{port} is taken, or not ours") from error
     return door

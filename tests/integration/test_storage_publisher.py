@@ -100,17 +100,14 @@ async def test_everything_is_published_in_order(
             for number in range(400):
                 target = f"/d{number % 20}/f{number}"
                 await asyncio.to_thread(storage.write, SYSTEM, target, b"x")
-            expected = history.records(storage)
             assert await publisher.drain(30) == 0
-            assert publisher.published_records >= 820
-            storage.sweep(1_000_000)
+            assert publisher.published_records == 820
             assert history.records(storage) == []
         messages = await consume(kafka_bootstrap, f"{topic_prefix}billing")
     finally:
         storage.close()
     shards = check_order(messages)
     assert sum(len(records) for records in shards.values()) == len(messages) == 820
-    assert len(expected) <= 820
     for message in messages:
         assert message.partition == (murmur2(message.key) & 0x7FFFFFFF) % PARTITIONS
         assert message.timestamp == codec.decode("billing", message.value)["time_us"] // 1000
@@ -126,11 +123,11 @@ async def test_what_was_not_deleted_is_published_again_in_order(
             storage.mkdir(SYSTEM, f"/d{number}")
         for _ in range(2):
             async with publishing(storage, kafka_bootstrap, topic_prefix) as publisher:
-                await publisher.drain(30)
+                await _until(lambda publisher=publisher: publisher.published_records == 10)
         messages = await consume(kafka_bootstrap, f"{topic_prefix}billing")
     finally:
         storage.close()
-    assert len(messages) in (10, 20)
+    assert len(messages) in {10, 20}  # deletion may have been quick
     assert len(check_order(messages)["sim"]) == 10
 
 
@@ -274,7 +271,7 @@ async def test_kill_9_in_a_burst(tmp_path: Path, kafka_bootstrap: str, topic_pre
     finally:
         storage.close()
     told = check_order(await consume(kafka_bootstrap, f"{topic_prefix}billing"))["sim"]
-    assert [r for r in left if r["kind"] != "READ"] == []
+    assert left == []
     assert history.rebuild(told) == tree
     moved_at_the_end = {path for path in confirmed if path not in tree}
     assert all(f"{path}-moved" in tree for path in moved_at_the_end)
