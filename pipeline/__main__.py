@@ -116,6 +116,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (SettingsError, Unavailable) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except Exception:
+        logging.getLogger("pipeline").exception("A bug; the process ends")
+        logging.shutdown()
+        os._exit(1)  # threads that wait for what will never come must not keep it alive
     return 0
 
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 logger = get_logger(__name__)
 
 _TRY_AGAIN_S = 1.0
+_STOP_S = 10.0
 
 
 def chosen_event_types(names: Sequence[str]) -> list[EventType]:
@@ -85,6 +86,7 @@ class Deriving:
             on_bug=self._on_bug,
         )
         make_deriving_agent(self.app, topic=prefix + topics.BILLING.name, deriver=self._deriver)
+        self._stop_s = settings.settle_s + _STOP_S
         self._crashes: set[asyncio.Task[Any]] = set()
         metrics.gauge("in_flight_bytes", self._in_flight)
 
@@ -112,9 +114,10 @@ class Deriving:
         await asyncio.wait({crashed, stopped}, return_when=asyncio.FIRST_COMPLETED)
         for task in (crashed, stopped):
             task.cancel()
-        await self.app.stop()
-        await self._deriver.stop()
-        await self._producer.stop()
+        async with asyncio.timeout(self._stop_s):
+            await self.app.stop()
+            await self._deriver.stop()
+            await self._producer.stop()
         if self.app.crash_reason is not None:
             raise self.app.crash_reason
 

@@ -88,7 +88,8 @@ class ReplayWriter(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         """Read nothing yet: the log says where to begin, and may have to be waited for."""
-        self._consumer.pause(*assigned)
+        for tp in assigned:
+            self._places.pop(tp, None)
 
     async def run(self) -> None:
         """Read and write until `stop`; waits for Kafka and Redis as long as they are away."""
@@ -147,7 +148,6 @@ class ReplayWriter(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
                 begin = await self._begin(tp, offsets.get(tp.partition), first[tp], end[tp])
                 with contextlib.suppress(IllegalStateError):  # taken away again meanwhile
                     self._consumer.seek(tp, begin)
-                    self._consumer.resume(tp)
                     self._places[tp] = begin
 
     async def _begin(self, tp: TopicPartition, known: int | None, first: int, end: int) -> int:

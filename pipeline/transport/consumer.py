@@ -16,14 +16,17 @@ from typing import TYPE_CHECKING, Any
 
 import faust
 from aiokafka.errors import KafkaError
+from faust.exceptions import ConsumerNotStarted
 from faust.transport.drivers import aiokafka as driver
-from faust.types.tuples import ConsumerMessage
+from faust.types.tuples import TP, ConsumerMessage
 from mode import get_logger
 
-from pipeline.transport.leases import Chunk, Lease
+from pipeline.transport.leases import Lease
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping
+    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+
+    from pipeline.transport.leases import Chunk
 
 logger = get_logger(__name__)
 
@@ -47,8 +50,13 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
 
     async def _commit(self, offsets: Mapping[Any, int]) -> bool:
         try:
+            assigned = self.assignment()
             await self._ensure_consumer().commit(
-                {tp: offset for tp, offset in offsets.items() if tp in self.assignment()}
+                {
+                    driver.ensure_aiokafka_TP(tp): offset
+                    for tp, offset in offsets.items()
+                    if tp in assigned
+                }
             )
         except KafkaError as error:
             # A rebalance takes the partitions away, or a broker is away: what is not committed is
@@ -78,7 +86,11 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
     def progress(self) -> dict[tuple[str, int], tuple[int, int]]:
         """Return, for each assigned partition with a known end, (end offset, committed offset)."""
         found = {}
-        for tp in self.assignment():
+        try:
+            assigned = self.assignment()
+        except ConsumerNotStarted:
+            return {}
+        for tp in assigned:
             end = self.highwater(tp)
             if end is not None:
                 found[tp.topic, tp.partition] = (end, self._committed_offset[tp] or 0)
@@ -89,10 +101,10 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
         if not await self._has_room(timeout):
             return
         records, active = await self._wait_next_records(timeout)
-        if records is None or self.should_stop:
-            return
-        if not self.flow_active:
-            await self._seek_back()
+        if records is None or self.should_stop or not self.flow_active:
+            # Flow stops for a rebalance or the end only, and a seek follows; that this fetch is
+            # missing is found by the lease. (Faust seeks back here at once, to offsets that do
+            # not yet count what agents are just finishing.)
             return
         generation = self.app.consumer_generation_id
         for tp, message in self._messages(records):
@@ -100,13 +112,13 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
                 return
             if active is None or tp in active or tp in self._buffered_partitions:
                 self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
-                if isinstance(message, list):
-                    # Faust drops what is below its read offset; a lease begins with a seek and is
-                    # contiguous, so there is nothing to drop and there are no gaps to remember.
-                    self._read_offset[tp] = None
-                    yield tp, self._chunk_message(tp, message)
-                else:
+                if not isinstance(message, list):
                     yield tp, self._to_message(tp, message)
+                elif fitting := await self._fitting(tp, message):
+                    # Faust drops what is below its read offset; what fits a lease is contiguous,
+                    # so there is nothing to drop and there are no gaps to remember.
+                    self._read_offset[tp] = None
+                    yield tp, self._chunk_message(self._leases[tp], fitting)
 
     def _messages(self, records: Mapping[Any, list[Any]]) -> Iterable[tuple[Any, Any]]:
         batched = self.app.batched_topics
@@ -118,16 +130,23 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
                 yield tp, part
         yield from self.scheduler.iterate(single)
 
-    def _chunk_message(self, tp: Any, records: list[Any]) -> ConsumerMessage:
+    async def _fitting(self, tp: Any, records: list[Any]) -> Sequence[Any]:
         lease = self._leases.get(tp)
         if lease is None or lease.has_ended:
-            lease = self._leases[tp] = Lease(tp.topic, tp.partition)
+            return ()  # a seek follows
+        fitting = lease.fitting(records)
+        if fitting is None:
+            await self.seek_wait({tp: lease.next_offset})
+            return ()
+        return fitting
+
+    def _chunk_message(self, lease: Lease, records: Sequence[Any]) -> ConsumerMessage:
         chunk = lease.deliver(records, self._on_settled)
         self._in_flight_bytes += chunk.size_bytes
         last = records[-1]
         return ConsumerMessage(
-            tp.topic,
-            tp.partition,
+            lease.topic,
+            lease.partition,
             last.offset,
             last.timestamp / 1000,
             last.timestamp_type,
@@ -135,7 +154,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
             None,
             chunk,
             None,
-            tp=tp,
+            tp=TP(lease.topic, lease.partition),
             generation_id=self.app.consumer_generation_id,
         )
 
@@ -157,16 +176,17 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
         except TimeoutError:
             return
 
-    async def _seek_back(self) -> None:
-        try:
-            await self.perform_seek()
-        except Exception as error:  # noqa: BLE001 - as in Faust: the next rebalance seeks again
-            logger.warning("Seek to the committed offsets failed: %r", error)
-
     async def perform_seek(self) -> None:
         """Seek to the committed offsets: what was read before and is not done is read again."""
         self._end_leases(list(self._leases))
         await super().perform_seek()
+        batched = [tp for tp in self.assignment() if tp.topic in self.app.batched_topics]
+        begins = {tp: self._committed_offset[tp] or 0 for tp in batched}
+        fresh = [tp for tp in batched if not begins[tp]]
+        if fresh:  # Faust leaves these where they are
+            begins.update(await self.earliest_offsets(*fresh))
+            await self.seek_wait({tp: begins[tp] for tp in fresh})
+        self._leases = {tp: Lease(tp.topic, tp.partition, begin) for tp, begin in begins.items()}
 
     def stop_flow(self) -> None:
         """Stop handing out; called first when partitions may be taken away and at the end."""

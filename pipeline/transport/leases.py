@@ -93,19 +93,38 @@ class Lease:
     Args:
         topic: the topic.
         partition: the partition.
+        begin: the offset that was sought.
     """
 
-    def __init__(self, topic: str, partition: int) -> None:
+    def __init__(self, topic: str, partition: int, begin: int) -> None:
         self.topic = topic
         self.partition = partition
+        self.next_offset = begin
         self.has_ended = False
+        self._sought_again = -1
         self._chunks: collections.deque[Chunk] = collections.deque()
         self._done: int | None = None
         self._committed: int | None = None
 
+    def fitting(self, records: Sequence[Any]) -> Sequence[Any] | None:
+        """Return what of a fetch comes next; None: something is missing before it.
+
+        A fetch that was under way during a seek comes from elsewhere, and one that came at the
+        wrong moment was dropped. What was handed out before is left out; where something is
+        missing, `next_offset` must be sought. What is missing after that is not there any more.
+        """
+        first = records[0].offset
+        if first > self.next_offset and self._sought_again != self.next_offset:
+            self._sought_again = self.next_offset
+            return None
+        if first < self.next_offset:
+            return [record for record in records if record.offset >= self.next_offset]
+        return records
+
     def deliver(self, records: Sequence[Any], on_settled: Callable[[Chunk], None]) -> Chunk:
         """Note that records were handed out, in the order of the partition."""
         chunk = Chunk(self, records, on_settled)
+        self.next_offset = chunk.next_offset
         self._chunks.append(chunk)
         return chunk
 
