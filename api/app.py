@@ -69,6 +69,7 @@ def limits(settings: ApiSettings, *, clock: Callable[[], float]) -> Limits:
             "connections-per-address", settings.connections_per_address
         ),
         connections_per_user=AtOnce("connections-per-user", settings.connections_per_user),
+        passed_per_user=AtOnce("passed-per-user", settings.passed_per_user),
         wrong_passwords=WrongPasswords(
             settings.free_failures, settings.failure_wait_s, _LONGEST_WAIT_S, clock=clock
         ),
@@ -79,7 +80,10 @@ def _storage_http(settings: ApiSettings) -> httpx.AsyncClient:
     return httpx.AsyncClient(
         base_url=settings.storage,
         timeout=httpx.Timeout(settings.storage_timeout_s, connect=2.0),
-        limits=httpx.Limits(max_connections=200, max_keepalive_connections=50),
+        # Connections are given up before the storage does: a request never meets a closing one.
+        limits=httpx.Limits(
+            max_connections=500, max_keepalive_connections=50, keepalive_expiry=2.0
+        ),
         follow_redirects=False,
         trust_env=False,
     )
@@ -126,9 +130,8 @@ def build(
 
     bounds = limits(settings, clock=monotonic)
     where = origin.Origin(settings.base_url, settings.trusted_proxies)
-    upstream = _storage_http(settings)
     storage = StorageClient(
-        upstream,
+        _storage_http(settings),
         service_key=settings.service_key,
         cache_s=settings.principal_cache_s,
         clock=monotonic,
@@ -155,7 +158,8 @@ def build(
         store=kept,
         hub=hub,
         storage=storage,
-        upstream=upstream,
+        # Whoever reads slowly what is passed through holds up no look-up.
+        upstream=_storage_http(settings),
         authenticator=authenticator,
         sessions=Sessions(server_key, where, lifetime_s=settings.session_s, clock=clock),
         origin=where,
@@ -178,6 +182,7 @@ def _lifespan(services: Services) -> Callable[[Starlette], Any]:
         finally:
             await services.hub.stop()
             await services.storage.close()
+            await services.upstream.aclose()
             await services.store.close()
 
     return lifespan

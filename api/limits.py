@@ -201,6 +201,7 @@ class Limits:
         requests_per_address: rate of requests from one address.
         requests_per_user: rate of requests of one user.
         connections_per_address: streams open at once from one address, on this node.
+        passed_per_user: requests of one user that are passed through to the storage at once.
         connections_per_user: streams of one user open at once, on this node.
         wrong_passwords: slows down guessing.
     """
@@ -215,6 +216,7 @@ class Limits:
     requests_per_user: RateLimit
     connections_per_address: AtOnce
     connections_per_user: AtOnce
+    passed_per_user: AtOnce
     wrong_passwords: WrongPasswords
 
     @contextmanager
@@ -245,4 +247,5 @@ class Limits:
             "passed-body-bytes": self.passed_body_bytes,
             self.connections_per_address.name: self.connections_per_address.maximum,
             self.connections_per_user.name: self.connections_per_user.maximum,
+            self.passed_per_user.name: self.passed_per_user.maximum,
         }

@@ -131,6 +131,11 @@ class ApiSettings:
         20_000,
         "Streams from one address open at once on a node.",
     )
+    passed_per_user: int = setting(
+        "STORAGE_EVENTS_API_PASSED_PER_USER",
+        32,
+        "Requests of one user that are passed through to the storage at once.",
+    )
     requests_per_user_s: float = setting(
         "STORAGE_EVENTS_API_REQUESTS_PER_USER_S", 250.0, "Requests a second of one user; 0: any."
     )

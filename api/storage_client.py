@@ -210,7 +210,11 @@ class StorageClient:
         if self._service_key:
             headers[SERVICE_KEY] = self._service_key
         try:
-            return await self._client.get(path, params=parameters, headers=headers)
+            try:
+                return await self._client.get(path, params=parameters, headers=headers)
+            except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
+                # A connection from before a restart of the storage: once more, on a new one.
+                return await self._client.get(path, params=parameters, headers=headers)
         except httpx.HTTPError as error:
             raise Unavailable(f"the storage is away: {type(error).__name__}") from error
 

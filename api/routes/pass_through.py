@@ -12,8 +12,7 @@ import urllib.parse
 from typing import TYPE_CHECKING, Final
 
 import httpx
-from starlette.background import BackgroundTask
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from api import bodies, credentials, problems, services
 from api.endpoints import Endpoint
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from starlette.requests import Request
+    from starlette.types import Receive, Scope, Send
 
     from api.credentials import Credential
 
@@ -99,13 +99,14 @@ def _sent_headers(
     return headers
 
 
-def _returned_headers(answer: httpx.Response, own: str, theirs: str) -> dict[str, str]:
-    headers = {}
+def _returned_headers(answer: httpx.Response, own: str, theirs: str) -> list[tuple[bytes, bytes]]:
+    headers = []
     for name, value in answer.headers.multi_items():
         if name in _NOT_RETURNED:
             continue
         is_url = name in {"location", "request-url"} and value.startswith(theirs + "/")
-        headers[name.title()] = own + value[len(theirs) :] if is_url else value
+        text = own + value[len(theirs) :] if is_url else value
+        headers.append((name.encode(), text.encode("latin-1")))
     return headers
 
 
@@ -134,6 +135,54 @@ async def _body(request: Request) -> AsyncIterator[bytes]:
         raise bodies.too_slow() from error
 
 
+class Passed(Response):
+    """The storage's answer, passed back as it comes; whatever happens, its connection is freed.
+
+    Args:
+        request: the client's.
+        outgoing: what the storage is asked.
+    """
+
+    def __init__(self, request: Request, outgoing: httpx.Request) -> None:
+        super().__init__()
+        self._request = request
+        self._outgoing = outgoing
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+        """Ask, and pass the answer back."""
+        here = services.of(self._request)
+        visit = services.visit(self._request)
+        who = visit.address if visit.who is None else str(visit.who.uid)
+        here.limits.passed_per_user.take(who)
+        try:
+            answer = await _ask(here.upstream, self._outgoing)
+            try:
+                own = here.origin.base_url(self._request.scope, self._request.headers)
+                theirs = str(here.upstream.base_url).rstrip("/")
+                headers = _returned_headers(answer, own, theirs)
+                await send(
+                    {
+                        "type": "http.response.start",
+                        "status": answer.status_code,
+                        "headers": headers,
+                    }
+                )
+                async for chunk in answer.aiter_raw():
+                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+            finally:
+                await answer.aclose()
+        finally:
+            here.limits.passed_per_user.give_back(who)
+
+
+async def _ask(upstream: httpx.AsyncClient, outgoing: httpx.Request) -> httpx.Response:
+    try:
+        return await upstream.send(outgoing, stream=True)
+    except httpx.HTTPError as error:
+        raise Unavailable(f"the storage is away: {type(error).__name__}") from error
+
+
 async def pass_on(request: Request) -> Response:
     """Pass a request on to the storage, and its answer back."""
     here = services.of(request)
@@ -147,18 +196,7 @@ async def pass_on(request: Request) -> Response:
     headers = _sent_headers(request, credential, address)
     has_body = {"content-length", "transfer-encoding"} & set(request.headers.keys())
     content = _body(request) if has_body else None
-    outgoing = httpx.Request(request.method, goal, headers=headers, content=content)
-    try:
-        answer = await upstream.send(outgoing, stream=True)
-    except httpx.HTTPError as error:
-        raise Unavailable(f"the storage is away: {type(error).__name__}") from error
-    own = here.origin.base_url(request.scope, request.headers)
-    return StreamingResponse(
-        answer.aiter_raw(),
-        answer.status_code,
-        _returned_headers(answer, own, str(upstream.base_url).rstrip("/")),
-        background=BackgroundTask(answer.aclose),
-    )
+    return Passed(request, httpx.Request(request.method, goal, headers=headers, content=content))
 
 
 _ANSWERS: Final = {

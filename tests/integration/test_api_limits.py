@@ -170,3 +170,25 @@ def test_a_body_that_does_not_come_is_not_waited_for(url: str) -> None:
         with connect(url) as sock:
             sock.sendall(head[:-2] + b"Content-Length: 100\r\n\r\n{")
             assert _until_closed(sock, 8).startswith(b"HTTP/1.1 408"), path
+
+
+def test_requests_passed_on_for_a_user_have_an_end(url: str) -> None:
+    """Who lets the storage wait takes no more than their own part of it."""
+    goal = f"{url}/api/v1/namespace/data/exp"
+    head = request("POST", goal, {**basic("alice"), "Content-Type": "application/json"})[:-2]
+    held = [connect(url) for _ in range(3)]
+    for one in held:
+        one.sendall(head + b"Content-Length: 100\r\n\r\n{")
+    try:
+        deadline = time.monotonic() + 1.3
+        answer = call("GET", goal)
+        while answer.status == 200 and time.monotonic() < deadline:
+            answer = call("GET", goal)
+        assert (answer.status, answer.json["limit"]) == (429, "passed-per-user")
+        assert call("GET", goal, "admin").status == 200
+    finally:
+        for one in held:
+            one.close()
+    deadline = time.monotonic() + 5
+    while call("GET", goal).status != 200:
+        assert time.monotonic() < deadline

@@ -37,6 +37,7 @@ def _limits(per_address: float = 0) -> Limits:
         requests_per_user=RateLimit("requests-per-user", 0, 0, clock=clock),
         connections_per_address=AtOnce("connections-per-address", 1),
         connections_per_user=AtOnce("connections-per-user", 1),
+        passed_per_user=AtOnce("passed-per-user", 1),
         wrong_passwords=WrongPasswords(1, 1, 1, clock=clock),
     )
 
