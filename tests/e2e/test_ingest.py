@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import random
 import re
@@ -153,6 +154,71 @@ async def test_an_uploaded_file_is_processed_and_its_output_stored(bench: Bench)
     log = bench.runner.log.read_text() + bench.agent.log.read_text()
     assert "authz=" not in log
     assert "ingest-demo" not in log
+
+
+YAML = r"""
+kafka-client:
+    id: {prefix}my-unique-ID
+    bootstrap-servers: {bootstrap}
+
+url-generator:
+    base: {url}/
+    macaroons:
+        username: ingest
+        password: ingest-demo
+        default-lifetime: PT15M
+
+files:
+  - target: uploaded-foo-movies
+    path-predicate:
+        matching: '/raw/[^/]*\.mp4'
+        ignoring: '-derived\.[^/.]*$'
+    urls:
+        read:
+            with-macaroon:
+                activity: DOWNLOAD
+        write:
+            with-macaroon:
+                activity: UPLOAD
+            derived-path:
+                replacing: '([^/]*)\.([^.]*)$'
+                with: 'made/\1-derived.\2'
+    \t    create-path: true
+"""
+
+
+async def test_the_papers_yaml_and_a_consumer_of_ones_own(
+    kafka_bootstrap: str, topic_prefix: str
+) -> None:
+    """The agent needs only the YAML; who listens needs only Kafka and HTTP."""
+    with services.run_directory("ingest-yaml") as run:
+        bench = Bench(run, kafka_bootstrap, topic_prefix)
+        rules = run / "config.yaml"
+        rules.write_text(
+            YAML.replace("\\t", "\t")
+            .replace("{bootstrap}", kafka_bootstrap)
+            .replace("{url}", bench.site.webdav_url)
+            .replace("{prefix}", topic_prefix)
+        )
+        bench.agent = bench.parts.ingest_agent(rules, {"KAFKA_BOOTSTRAP": ""})
+        listener = bench.parts.python(
+            "listener", "examples.ingest_function", f"{topic_prefix}uploaded-foo-movies"
+        )
+        try:
+            bench.site.start()
+            bench.agent.start()
+            async with bench.client() as client:
+                (await client.put("/raw/a.mp4", content=b"film")).raise_for_status()
+                listener.start()
+                async with asyncio.timeout(60):
+                    while (got := await client.get("/raw/made/a-derived.mp4")).status_code == 404:
+                        await asyncio.sleep(0.2)
+            assert got.text == f"{hashlib.sha256(b'film').hexdigest()}  /raw/a.mp4\n"
+            (trigger,) = await bench.triggers("uploaded-foo-movies")
+            assert trigger.endswith(":uploaded-foo-movies")
+        finally:
+            listener.stop()
+            bench.stop()
 
 
 async def test_whatever_is_killed_each_upload_has_one_outcome(bench: Bench) -> None:
