@@ -33,6 +33,8 @@ _NAMES = re.compile(
     r"|\b[0-9A-F]{36}\b"
 )
 _IDS = re.compile(r"(?m)^id: \d+$")
+# comes by the clock alone
+_KEEP_ALIVE = re.compile(r"(?m)^: k\n")
 
 
 class Alice:
@@ -231,7 +233,7 @@ class Alice:
         self._stream = None
         ids = re.findall(rb"(?m)^id: (\d+)$", self._heard)
         self._last_id = ids[-1].decode() if ids else ""
-        self.received += self._by_subscription(_IDS.sub("id: #", self._heard.decode()))
+        self.received += self._by_subscription(self._heard.decode())
 
     def _by_subscription(self, stream: str) -> list[str]:
         """Sort a stream's events by subscription: within one of them their order is a promise.
@@ -239,6 +241,7 @@ class Alice:
         Events of different types come from different topics, and a subscription that is closed is
         closed when the storage has answered.
         """
+        stream = _IDS.sub("id: #", _KEEP_ALIVE.sub("", stream))
         blocks = [block for block in stream.split("\n\n") if block]
         ends = [(f'"{url}"}}', number) for url, number in self._subscriptions.items()]
         return sorted(
