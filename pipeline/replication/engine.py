@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from pipeline.replication import jobs
-from pipeline.replication.executors.base import Hopeless
+from pipeline.replication.executors.base import Away, Hopeless
 from schemas.errors import Refused, Unavailable
 
 if TYPE_CHECKING:
@@ -76,6 +76,9 @@ class Engine:
     async def _do(self, job: Job, sources: Sequence[Place]) -> None:
         try:
             await self._act(job, sources)
+        except Away as error:
+            if await asyncio.to_thread(self._ledger.postponed, job, error.storage, str(error)):
+                logger.warning("storage %s cannot be reached: %s", error.storage, error)
         except (Unavailable, Refused, Hopeless) as error:
             state = await asyncio.to_thread(
                 self._ledger.failed, job, str(error), for_good=isinstance(error, Hopeless)

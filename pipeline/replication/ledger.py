@@ -45,6 +45,7 @@ class Ledger:
         self._clock_s = clock_s
         self._spread = spread
         self._turns = Turns()
+        self._away_since_s: dict[str, float] = {}
 
     def recover(self) -> int:
         """Queue again what an earlier process left running; return how many."""
@@ -76,6 +77,8 @@ class Ledger:
     def done(self, job: Job) -> None:
         """A job was done."""
         now_s = self._clock_s()
+        for storage in (job.original.storage, job.target.storage):
+            self._away_since_s.pop(storage, None)
         with self._database.transaction() as db:
             self._turns.ended((job.rule, job.user))
             if not self._is_current(db, job):
@@ -108,6 +111,23 @@ class Ledger:
             again = tried._replace(state=jobs.QUEUED, reason=reason)
             jobs.save(db, again, due_s=now_s + wait_s, now_s=now_s)
             return jobs.QUEUED
+
+    def postponed(self, job: Job, storage: str, reason: str) -> bool:
+        """A storage cannot be reached: try again later, without counting it.
+
+        Returns:
+            Whether it could be reached until now.
+        """
+        now_s = self._clock_s()
+        is_new = storage not in self._away_since_s
+        away_s = now_s - self._away_since_s.setdefault(storage, now_s)
+        wait_s = self._retries.outage_wait_s(away_s, self._spread())
+        with self._database.transaction() as db:
+            self._turns.ended((job.rule, job.user))
+            if self._is_current(db, job):
+                again = job._replace(state=jobs.QUEUED, reason=reason)
+                jobs.save(db, again, due_s=now_s + wait_s, now_s=now_s)
+        return is_new
 
     def copies(self, job: Job) -> list[Place]:
         """Return where the copies are that let an original be freed."""

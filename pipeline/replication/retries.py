@@ -31,3 +31,16 @@ class Retries:
         # 2 ** 60 and more would be no float some day
         full: float = min(self.first_s * 2 ** min(attempts - 1, 60), self.longest_s)
         return full * (0.5 + spread / 2)
+
+    def outage_wait_s(self, away_s: float, spread: float) -> float:
+        """Return how long to wait for a storage that cannot be reached, in seconds.
+
+        It is not counted: an outage costs no file its attempts. The longer it lasts, the more
+        seldom it is looked at, and afterwards nobody waits longer than it lasted.
+
+        Args:
+            away_s: for how long it has been away.
+            spread: as above.
+        """
+        full = min(max(away_s / 2, self.first_s), self.longest_s)
+        return full * (0.5 + spread / 2)

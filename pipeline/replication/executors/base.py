@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from schemas.errors import StorageEventsError
+from schemas.errors import StorageEventsError, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,11 +16,24 @@ class Hopeless(StorageEventsError):  # noqa: N818 - named after what it is about
     """It failed, and trying again cannot help; the message says why."""
 
 
+class Away(Unavailable):
+    """A storage cannot be reached at all: no fault of the file that is to be moved.
+
+    Attributes:
+        storage: which one.
+    """
+
+    def __init__(self, storage: str, message: str) -> None:
+        super().__init__(message)
+        self.storage = storage
+
+
 class Executor(Protocol):
     """Moves and removes files.
 
     Each method may be repeated after a crash, and does then no more than is still to be done. They
-    raise `Unavailable` when trying again may help, and `Hopeless` when it cannot.
+    raise `Unavailable` when trying again may help, `Away` when a storage cannot be reached, and
+    `Hopeless` when trying again cannot help.
     """
 
     async def copy(

@@ -1,8 +1,8 @@
 """Copies by HTTP third-party copy: the storages move the bytes, with a macaroon for each file.
 
-The target is asked to pull. Checksums are compared three times: the target with the source while
-it pulls, what it then says it has with what the event of the original said, and both sides once
-more before an original is freed.
+The target is asked to pull. Checksums are compared with those that the event of the original told:
+the source's before, the target's afterwards, and both once more before an original is freed. While
+it pulls, the target compares its own with the source's.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import httpx
 
 from pipeline.authz import caveats
 from pipeline.ingest.urls import SignedUrls, address
-from pipeline.replication.executors.base import Hopeless
+from pipeline.replication.executors.base import Away, Hopeless
 from pipeline.replication.jobs import Content, Place
 from schemas import digests
 from schemas.errors import Refused, Unavailable
@@ -30,6 +30,7 @@ _UPLOAD: Final = (caveats.UPLOAD, caveats.DELETE)
 _DELETE: Final = (caveats.DELETE,)
 _STARTED: Final = frozenset({HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.ACCEPTED})
 _HOPELESS: Final = frozenset({HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.NOT_IMPLEMENTED})
+_NOT_REACHED: Final = (httpx.ConnectError, httpx.ConnectTimeout)
 _MAX_REASON: Final = 500
 
 
@@ -75,7 +76,12 @@ class ThirdPartyCopies:
         failures = []
         for source in sources:
             try:
+                await self._verify_at(source, content)
                 await self._pull(source, target, content, replaces=replaces)
+            except Away as error:
+                if error.storage == target.storage or len(sources) == 1:
+                    raise
+                failures.append(str(error))
             except Unavailable as error:
                 failures.append(f"{source.storage}: {error}")
             else:
@@ -85,11 +91,12 @@ class ThirdPartyCopies:
     async def _pull(
         self, source: Place, target: Place, content: Content, *, replaces: bool
     ) -> None:
-        with_parents = self._of(target)
         try:
-            await with_parents.make_parents(target.path)
+            await self._of(target).make_parents(target.path)
         except Refused as error:
             raise Unavailable(str(error)) from error
+        except Unavailable as error:
+            raise _perhaps_away(target, error) from error
         headers = {
             "Source": self._address(source),
             "Overwrite": "T" if replaces else "F",
@@ -123,9 +130,9 @@ class ThirdPartyCopies:
     async def _verify_at(self, place: Place, content: Content) -> None:
         there = await self._content(place)
         if there is None:
-            raise Unavailable(f"{place.storage} does not have it after the copy")
+            raise Unavailable(f"{place.storage} does not have it")
         if not there.is_like(content):
-            raise Unavailable(f"{place.storage} has another content after the copy")
+            raise Unavailable(f"{place.storage} has another content of this name")
         if self._verify and not there.checksums:
             raise Unavailable(f"{place.storage} tells no checksum of it")
 
@@ -179,7 +186,12 @@ class ThirdPartyCopies:
             raise _away(place, error) from error
 
     async def _bearer(self, place: Place, activities: tuple[str, ...]) -> str:
-        token = await self._of(place).token(activities, place.path, lifetime_s=self._lifetime_s)
+        try:
+            token = await self._of(place).token(
+                activities, place.path, lifetime_s=self._lifetime_s
+            )
+        except Unavailable as error:
+            raise _perhaps_away(place, error) from error
         return f"Bearer {token}"
 
     def _of(self, place: Place) -> SignedUrls:
@@ -207,7 +219,13 @@ def _failure(status: int, text: str) -> Hopeless | Unavailable:
 
 
 def _away(place: Place, error: httpx.HTTPError) -> Unavailable:
-    return Unavailable(f"{place.storage} does not answer: {type(error).__name__} {error}".strip())
+    said = f"{place.storage} does not answer: {type(error).__name__} {error}".strip()
+    return Away(place.storage, said) if isinstance(error, _NOT_REACHED) else Unavailable(said)
+
+
+def _perhaps_away(place: Place, error: Unavailable) -> Unavailable:
+    is_away = isinstance(error.__cause__, _NOT_REACHED)
+    return Away(place.storage, str(error)) if is_away else error
 
 
 async def _text(answer: httpx.Response) -> str:

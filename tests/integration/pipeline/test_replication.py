@@ -255,6 +255,39 @@ async def test_a_destination_that_fails_does_not_hold_up_the_others(
     broken.shutdown()
 
 
+async def test_a_storage_that_is_away_is_waited_for(
+    sites: tuple[Site, Site], tmp_path: Path
+) -> None:
+    """However often it was not reached: when it is back, everything is copied."""
+    a, _ = sites
+    late = Site(tmp_path, "late")
+    port = late.port
+    late.close()
+    rule = Rule("r", "a", ("late",), directories=("/data/raw",))
+    following = Following(tmp_path, (a,), rule, most=2)
+    following.storages["late"] = Storage(f"http://127.0.0.1:{port}/", "alice", "alice-demo")
+    following.engine = Engine(following.ledger, ThirdPartyCopies(following.storages), at_once=2)
+    a.put("/data/raw/f", b"x")
+    stopped = asyncio.Event()
+    task = asyncio.create_task(following.engine.run(stopped))
+    async with asyncio.timeout(30):
+        while not _reasons(following):
+            await asyncio.to_thread(following.catch_up)
+            await asyncio.sleep(0.1)
+    late = Site(tmp_path, "late", port=port)
+    await following.until(COPY_DONE=1)
+    assert late.get("/data/raw/f") == b"x"
+    stopped.set()
+    await task
+    following.database.close()
+    late.close()
+
+
+def _reasons(following: Following) -> list[str]:
+    with following.database.reading() as db:
+        return [job.reason for job in queries.missing(db) if job.reason]
+
+
 async def test_reconciling_finds_what_no_event_told_of(
     sites: tuple[Site, Site], follow: Any
 ) -> None:

@@ -268,6 +268,20 @@ def test_what_fails_is_tried_later_and_given_up_in_the_end(file: Path) -> None:
     assert world.take().attempts == 0
 
 
+def test_an_outage_costs_no_attempts_however_long_it_lasts(file: Path) -> None:
+    world = World(file, RULE, attempts=2)
+    world.added("a", "/raw/f", 1)
+    news = []
+    for _ in range(50):
+        news.append(world.ledger.postponed(world.take(), "b", "b cannot be reached"))
+        wait_s = world.ledger.until_due_s()
+        assert wait_s is not None
+        assert wait_s <= 300
+        world.now_s += wait_s
+    assert news == [True] + [False] * 49
+    assert world.take().attempts == 0
+
+
 def test_a_copy_given_up_goes_to_another_storage(file: Path) -> None:
     world = World(file, Rule("r", "a", ("b", "c", "d"), copies=1))
     world.added("a", "/f", 1)
