@@ -14,7 +14,12 @@ import time
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+from aiokafka.errors import (
+    CommitFailedError,
+    IllegalStateError,
+    KafkaError,
+    MessageSizeTooLargeError,
+)
 
 from pipeline.ingest import triggers
 from pipeline.ingest.urls import SignedUrls
@@ -185,12 +190,15 @@ class IngestAgent:
         except (BadRecord, Refused) as error:
             logger.warning("No trigger %s: %s", made.id, error)
             return await self._set_aside(message, str(error))
-        future: asyncio.Future[Any] = await self._producer.send(
-            self._prefix + rule.topic,
-            triggers.value(urls),
-            key=made.path.encode(),
-            headers=triggers.headers(made),
-        )
+        try:
+            future: asyncio.Future[Any] = await self._producer.send(
+                self._prefix + rule.topic,
+                triggers.value(urls),
+                key=made.path.encode(),
+                headers=triggers.headers(made),
+            )
+        except MessageSizeTooLargeError:
+            return await self._set_aside(message, f"{made.id}: too large for Kafka")
         return future
 
     async def _set_aside(self, message: Any, reason: str) -> asyncio.Future[Any]:

@@ -30,6 +30,7 @@ class PlainStorage:
         self.queries: list[str] = []
         self.answer: Callable[[str, str], int] = lambda _method, _path: 0
         self.url = ""
+        self.elsewhere: dict[str, str] = {}
         self.directories = {"", "/data"}
         self.macaroons_asked: list[dict[str, Any]] = []
         self.before = "before:2100-01-01T00:00:00Z"
@@ -89,6 +90,12 @@ def _handler(storage: PlainStorage) -> type[http.server.BaseHTTPRequestHandler]:
         def do_PUT(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             if path := self._begin():
+                if path in storage.elsewhere:
+                    self.send_response(307)
+                    self.send_header("Location", storage.elsewhere[path])
+                    self.send_header("Content-Length", "0")
+                    self.end_headers()
+                    return
                 storage.files[path] = body
                 storage.puts.append(path)
                 self._send(201)

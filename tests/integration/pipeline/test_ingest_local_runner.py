@@ -207,6 +207,15 @@ async def test_a_storage_that_answers_too_slowly_is_unavailable(
     release.set()
 
 
+async def test_a_door_that_sends_an_upload_on_to_a_pool_is_followed(
+    storage: PlainStorage, client: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    storage.elsewhere["/derived/a.txt"] = "/pool/1"
+    storage.files["/derived/a.txt"] = b"HELLO"  # what its HEAD tells afterwards
+    await run(client, tmp_path, job(storage, "shout"))
+    assert storage.files["/pool/1"] == b"HELLO"
+
+
 async def test_what_was_stored_wrongly_is_noticed(
     storage: PlainStorage, client: httpx.AsyncClient, tmp_path: Path
 ) -> None:
