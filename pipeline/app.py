@@ -93,9 +93,14 @@ class Deriving:
     def _on_bug(self, error: BaseException) -> None:
         self._crashes.add(asyncio.get_running_loop().create_task(self.app.crash(error)))
 
-    def _in_flight(self) -> dict[str, float]:
+    @property
+    def in_flight_bytes(self) -> int:
+        """What was read and is not yet written, in bytes."""
         consumer = self._consumer
-        return {"": float(consumer.in_flight_bytes if consumer else 0)}
+        return consumer.in_flight_bytes if consumer else 0
+
+    def _in_flight(self) -> dict[str, float]:
+        return {"": float(self.in_flight_bytes)}
 
     @property
     def _consumer(self) -> BatchConsumer | None:
