@@ -13,9 +13,8 @@ _INT32: Final = 2**31
 _INT64: Final = 2**63
 
 
-def _varint(value: int) -> bytes:
-    """Write an Avro int or long: zigzag, then seven bits a byte."""
-    rest = value << 1 if value >= 0 else ~(value << 1)
+def _seven_bits(rest: int) -> bytes:
+    """Write a number seven bits a byte, the lowest first."""
     out = bytearray()
     while rest > 0x7F:
         out.append(rest & 0x7F | 0x80)
@@ -24,7 +23,20 @@ def _varint(value: int) -> bytes:
     return bytes(out)
 
 
-_VARINTS: Final = tuple(_varint(n) for n in range(_SMALL))
+# Two bytes that others follow, for each 14 bits; and a whole number of so many bits.
+_MIDDLES: Final = tuple(bytes((n & 0x7F | 0x80, n >> 7 | 0x80)) for n in range(_SMALL))
+_ENDS: Final = tuple(_seven_bits(n) for n in range(_SMALL))
+# An Avro int or long: zigzag, then seven bits a byte.
+_VARINTS: Final = tuple(_seven_bits(n << 1) for n in range(_SMALL))
+
+
+def _varint(value: int) -> bytes:
+    rest = value << 1 if value >= 0 else ~(value << 1)
+    out = b""
+    while rest >= _SMALL:
+        out += _MIDDLES[rest & (_SMALL - 1)]
+        rest >>= 14
+    return out + _ENDS[rest]
 
 
 def _checked(value: int, limit: int) -> bytes:
@@ -57,6 +69,9 @@ _NUMBERS: Final = tuple(None if n > 0x7F else (n >> 1) ^ -(n & 1) for n in range
 
 def _long_number(data: bytes, at: int) -> tuple[int, int]:
     """Read a number of several bytes; return it and where it ends."""
+    first, second = data[at], data[at + 1]
+    if second < 0x80 <= first:  # two bytes, by far the most frequent
+        return ((first & 0x7F | second << 7) >> 1) ^ -(first & 1), at + 2
     value = shift = 0
     while True:
         byte = data[at]
@@ -72,7 +87,7 @@ def _long_number(data: bytes, at: int) -> tuple[int, int]:
 def _long_size(data: bytes, at: int) -> tuple[int, int]:
     """Read a length of several bytes; return it with its last byte, and where that is."""
     first, second = data[at], data[at + 1]
-    if first & 0x81 == 0x80 and second < 0x80:  # two bytes, by far the most frequent
+    if first & 0x81 == 0x80 and second < 0x80:
         return ((first & 0x7F | second << 7) >> 1) + 1, at + 1
     size, at = _long_number(data, at)
     if size < 0:

@@ -69,7 +69,12 @@ def _write(source: Source, schema: Any, value: str) -> None:
         item = source.new()
         source.add(f"if {value}:")
         source.indent()
-        source.add(f"add(_long(len({value})))", f"for {item} in {value}:")
+        size = source.new()
+        source.add(
+            f"{size} = len({value})",
+            f"add(_VARINTS[{size}] if {size} < _SMALL else _long({size}))",
+            f"for {item} in {value}:",
+        )
         source.indent()
         _write(source, schema["items"], item)
         source.dedent()
