@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import functools
 import logging
-import re
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs
 
-from cheroot import server as cheroot_server
 from cheroot import wsgi
 from cheroot.ssl.builtin import BuiltinSSLAdapter
 from wsgidav.error_printer import ErrorPrinter
@@ -24,9 +22,9 @@ from wsgidav.wsgidav_app import WsgiDAVApp
 from schemas.errors import Refused, SettingsError, Unavailable
 from storage_sim.authentication import TooManyAttempts
 from storage_sim.billing import Origin
-from storage_sim.doors.chunked import ChunkedBody
 from storage_sim.doors.dav_resource import ORIGIN, PRINCIPAL
 from storage_sim.doors.dav_resources import StorageProvider
+from storage_sim.doors.http_requests import Connection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -43,12 +41,10 @@ log = logging.getLogger(__name__)
 DOOR: Final = "webdav"
 _BLOCK_BYTES: Final = 1 << 18
 _HEADERS_MAX_BYTES: Final = 1 << 16
-_DISCARD_MAX_BYTES: Final = 1 << 20
 _TIMEOUT_S: Final = 60
 _BACKLOG: Final = 512
 _KEPT_ALIVE: Final = 10_000
 _UPLOADS: Final = frozenset({"PUT"})
-_TARGET: Final = re.compile(rb"^([A-Z]+ )(?:https?://[^/ ]*)?/+")
 
 
 def who(environ: WSGIEnvironment, authenticator: Authenticator) -> Principal | None:
@@ -118,8 +114,6 @@ class Gate:
         problem = _malformed(environ)
         if problem:
             return _refuse(environ, start_response, "400 Bad Request", problem)
-        if environ.get("HTTP_TRANSFER_ENCODING", "").lower() == "chunked":
-            environ["wsgi.input"] = ChunkedBody(environ["wsgi.input"].rfile)
         length = int(environ.get("CONTENT_LENGTH") or 0)
         if environ["REQUEST_METHOD"] not in _UPLOADS and length > self._max_body_bytes:
             return _refuse(environ, start_response, "413 Content Too Large", "body too large")
@@ -139,9 +133,6 @@ def _malformed(environ: WSGIEnvironment) -> str:
         environ.get("HTTP_DESTINATION", "").encode("latin-1").decode()
     except UnicodeError:
         return "the path is not UTF-8"
-    length = environ.get("CONTENT_LENGTH") or "0"
-    if not (length.isascii() and length.isdigit()):
-        return "Content-Length is not a number"
     return ""
 
 
@@ -162,10 +153,7 @@ def _refuse(
     text: str,
     headers: Sequence[tuple[str, str]] = (),
 ) -> Iterable[bytes]:
-    """Answer without WsgiDAV. A short body is read, or the client might miss the answer."""
-    length = environ.get("CONTENT_LENGTH") or "0"
-    if length.isdigit() and int(length) <= _DISCARD_MAX_BYTES:
-        environ["wsgi.input"].read(int(length))
+    """Answer without WsgiDAV."""
     log.info(
         "%s: %s %r from %s: %s",
         status, environ["REQUEST_METHOD"], environ["PATH_INFO"], environ.get("REMOTE_ADDR"), text,
@@ -176,54 +164,16 @@ def _refuse(
         [
             ("Content-Type", "text/plain; charset=utf-8"),
             ("Content-Length", str(len(body))),
-            ("Connection", "close"),
             *headers,
         ],
     )
     return [body]
 
 
-class _OneSlash:
-    """The connection's bytes with the request's target in its plain form.
-
-    Grid clients write `//path`, which cheroot takes for a host; and RFC 9112 (3.2.2) wants
-    absolute targets accepted.
-    """
-
-    def __init__(self, raw: Any) -> None:
-        self.raw = raw
-
-    def readline(self, *size: int) -> bytes:
-        """Return the request line, its target beginning with one slash."""
-        line: bytes = self.raw.readline(*size)
-        return _TARGET.sub(rb"\1/", line)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.raw, name)
-
-
-class _Request(cheroot_server.HTTPRequest):
-    """A request whose target may have more slashes than it needs."""
-
-    def read_request_line(self) -> Any:
-        """Read it, in its plain form."""
-        raw, self.rfile = self.rfile, _OneSlash(self.rfile)
-        try:
-            return super().read_request_line()  # type: ignore[no-untyped-call] # cheroot's
-        finally:
-            self.rfile = raw
-
-
-class _Connection(cheroot_server.HTTPConnection):
-    """A connection with such requests."""
-
-    RequestHandlerClass = _Request
-
-
 class _Server(wsgi.Server):
     """Cheroot, with its complaints in our log."""
 
-    ConnectionClass = _Connection
+    ConnectionClass = Connection
     max_request_header_size = _HEADERS_MAX_BYTES
     keep_alive_conn_limit = _KEPT_ALIVE
 

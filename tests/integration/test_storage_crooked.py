@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import errno
 import itertools
 import tracemalloc
@@ -167,3 +168,64 @@ def test_a_token_for_the_wrong_user_name_is_no_help(doors: Doors) -> None:
         httpx.get(f"{doors.url}/data", headers={"Authorization": f"Basic {both}"}).status_code
         == 401
     )
+
+
+def put(path: str, user: str, *headers: str) -> bytes:
+    """Write the head of an upload."""
+    lines = [f"PUT {path} HTTP/1.1", "Host: x", *headers]
+    return "\r\n".join([*lines, f"Authorization: {basic(user)['Authorization']}", "", ""]).encode()
+
+
+def test_an_upload_that_is_not_wanted_is_not_asked_for(doors: Doors, bob: httpx.Client) -> None:
+    """A client that waits for `100 Continue` gets the refusal instead, whatever the size."""
+    bob.put("/data/f", content=b"bob's")
+    refused = send_raw(
+        doors,
+        put("/data/f", "alice", f"Content-Length: {1 << 40}", "Expect: 100-continue"),
+        close=False,
+    )
+    assert refused.startswith(b"HTTP/1.1 403")
+    assert b"100 Continue" not in refused
+    wanted = send_raw(
+        doors, put("/data/g", "alice", "Content-Length: 1", "Expect: 100-continue") + b"x"
+    )
+    assert wanted.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 201")
+
+
+def test_what_is_left_of_a_refused_body_is_no_request(doors: Doors, bob: httpx.Client) -> None:
+    """Neither behind a length nor behind chunks is a second request smuggled in."""
+    bob.put("/data/f", content=b"bob's")
+    smuggled = put("/data/smuggled", "alice", "Content-Length: 0")
+    long = bytes(20 << 20)
+    for request in (
+        put("/data/f", "alice", f"Content-Length: {len(smuggled)}") + smuggled,
+        put("/data/f", "alice", f"Content-Length: {len(long)}") + long + smuggled,
+        put("/data/f", "alice", "Transfer-Encoding: chunked") + b"%x\r\n" % len(long) + long,
+        put("/data/f", "alice", "Transfer-Encoding: chunked") + b"zz\r\n" + smuggled,
+        put("/data/h", "alice", "Transfer-Encoding: chunked", "Content-Length: 5")
+        + b"0\r\n\r\n"
+        + smuggled,
+        put("/data/h", "alice", "Content-Length: 5", "Content-Length: 0") + smuggled,
+        put("/data/h", "alice", "Content-Length: -1") + smuggled,
+    ):
+        with contextlib.suppress(ConnectionError):
+            answer = send_raw(doors, request)
+            assert answer.count(b"HTTP/1.1 ") <= 1
+    assert not any("smuggled" in record["path"] for record in doors.records())
+
+
+def test_a_refused_body_does_not_fill_the_memory(doors: Doors, bob: httpx.Client) -> None:
+    """What comes after a refusal is read in pieces, up to a bound."""
+    bob.put("/data/f", content=b"bob's")
+    tracemalloc.start()
+    try:
+        with contextlib.suppress(ConnectionError):
+            send_raw(doors, put("/data/f", "alice", f"Content-Length: {1 << 30}"), close=False)
+        with contextlib.suppress(ConnectionError):
+            body = bytes(10 << 20)
+            answer = send_raw(doors, put("/data/f", "alice", f"Content-Length: {10 << 20}") + body)
+            assert answer.startswith(b"HTTP/1.1 403")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 40 << 20
