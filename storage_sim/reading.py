@@ -223,7 +223,8 @@ class Reading(Core):
         with self.open(principal, path, origin) as download:
             return download.read()
 
-    def _read_is_over(self, download: Download) -> None:
+    def end_read(self, download: Download) -> None:
+        """Tell that a file was read; called by the download when it is closed."""
         if not self._bill_reads:
             return
         went_away = download.failed or download.sent_bytes < download.expected_bytes

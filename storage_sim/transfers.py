@@ -116,9 +116,7 @@ class Upload:
         """
         try:
             self._seal()
-            self.inode = self._storage.database.write(
-                lambda db: self._storage._finish(db, self)  # noqa: SLF001 - two halves of one thing
-            )
+            self.inode = self._storage.finish(self)
         except BaseException as error:
             self._abort_for(error)
             raise
@@ -137,7 +135,7 @@ class Upload:
             return
         self._over = True
         self._file.close()
-        self._storage._fail(self.begun, code, message, self.received_bytes)  # noqa: SLF001
+        self._storage.fail(self.begun, code, message, self.received_bytes)
 
     def _abort_for(self, error: BaseException) -> None:
         code = error.code if isinstance(error, OperationFailed) else errno.EIO
@@ -202,7 +200,7 @@ class Download:
         """End it, and tell it."""
         if not self._file.closed:
             self._file.close()
-            self._storage._read_is_over(self)  # noqa: SLF001
+            self._storage.end_read(self)
 
     def __enter__(self) -> Self:
         return self

@@ -38,6 +38,7 @@ class Writing(Tree):
         mode: int = 0o644,
         append: bool = False,
         exclusive: bool = False,
+        announced_bytes: int = 0,
     ) -> Upload:
         """Begin to write a file, which is made if it is missing.
 
@@ -48,7 +49,12 @@ class Writing(Tree):
             mode: permission bits of a new file.
             append: go on behind what an old file has.
             exclusive: refuse an old file.
+            announced_bytes: how much will come, as far as is known: what is too large does not
+                begin.
         """
+        largest = self._largest(principal)
+        if largest is not None and announced_bytes > largest:
+            raise OperationFailed(errno.EFBIG, f"a file has at most {largest} bytes")
         how = APPEND if append else NEW if exclusive else OVERWRITE
         upload = self._start(Caller(principal, origin), path, how, mode)
         if append:
@@ -78,7 +84,7 @@ class Writing(Tree):
             left = db.execute("SELECT content, inode, attribute, who FROM uploads").fetchall()
         for content, inode_id, attribute, who in left:
             begun = Begun(content, inode_id, attribute, caller_from(who))
-            self._fail(begun, errno.EINTR, "the storage was stopped during the upload", 0)
+            self.fail(begun, errno.EINTR, "the storage was stopped during the upload", 0)
         return len(left)
 
     def _start(self, caller: Caller, path: str, how: str, mode: int) -> Upload:
@@ -91,14 +97,18 @@ class Writing(Tree):
             file.close()
             self.contents.remove(content)
             raise
-        limits = (self._max_upload_bytes, caller.principal.restrictions.max_upload_bytes)
         return Upload(
             self,
             Begun(content, inode.id, attribute, caller),
             inode,
             file,
-            max_bytes=min((limit for limit in limits if limit), default=None),
+            max_bytes=self._largest(caller.principal),
         )
+
+    def _largest(self, principal: Principal) -> int | None:
+        """Return the size of the largest file that a principal may write; None: any."""
+        limits = (self._max_upload_bytes or None, principal.restrictions.max_upload_bytes)
+        return min((limit for limit in limits if limit is not None), default=None)
 
     def _begin(
         self,
@@ -128,8 +138,11 @@ class Writing(Tree):
         db.execute("INSERT INTO uploads VALUES (?, ?, ?, ?)", row)
         return inode, how
 
+    def finish(self, upload: Upload) -> Inode:
+        """Give a file its new content, and tell it; called by the upload when it ends well."""
+        return self.database.write(lambda db: self._finish(db, upload))
+
     def _finish(self, db: sqlite3.Connection, upload: Upload) -> Inode:
-        """Give the inode its new content, and tell it."""
         begun = upload.begun
         db.execute("DELETE FROM uploads WHERE content = ?", (begun.content,))
         place = walk.place_of(db, begun.inode_id)
@@ -155,8 +168,8 @@ class Writing(Tree):
         self._biller.bill(db, kind, place.holding(after), begun.caller, **details)
         return after
 
-    def _fail(self, begun: Begun, code: int, message: str, received_bytes: int) -> None:
-        """End an upload that gave no content, and tell it; a file that was new for it goes."""
+    def fail(self, begun: Begun, code: int, message: str, received_bytes: int) -> None:
+        """Tell that an upload failed; a file that was new for it goes. Called by the upload."""
 
         def work(db: sqlite3.Connection) -> None:
             db.execute("DELETE FROM uploads WHERE content = ?", (begun.content,))

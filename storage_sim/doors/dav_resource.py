@@ -50,6 +50,7 @@ _STATUSES: Final = {
     errno.EINVAL: HTTP_BAD_REQUEST,
     errno.ENAMETOOLONG: HTTP_BAD_REQUEST,
     errno.EFBIG: 413,
+    errno.E2BIG: 413,
     errno.ENOSPC: 507,
     errno.ECONNABORTED: HTTP_BAD_REQUEST,
 }

@@ -199,8 +199,11 @@ class File(Resource, DAVNonCollection):  # type: ignore[misc] # WsgiDAV has no t
 
     def begin_write(self, *, content_type: str | None = None) -> File:  # noqa: ARG002 - WsgiDAV's
         """Begin an upload; WsgiDAV writes to the file itself."""
+        announced = int(self.environ.get("CONTENT_LENGTH") or 0)
         with as_dav_errors():
-            self._upload = self.storage.upload(self._who, self.path, self._origin)
+            self._upload = self.storage.upload(
+                self._who, self.path, self._origin, announced_bytes=announced
+            )
         return self
 
     def write(self, chunk: bytes) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from tests.integration.storage_doors import Doors, basic, open_doors, send_raw
+from tests.integration.storage_doors import Doors, basic, kinds, open_doors, send_raw
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -229,3 +229,16 @@ def test_a_refused_body_does_not_fill_the_memory(doors: Doors, bob: httpx.Client
     finally:
         tracemalloc.stop()
     assert peak < 40 << 20
+
+
+def test_an_upload_that_is_too_large_does_not_begin(tmp_path: Path) -> None:
+    """413 before anything is made; of unknown length it fails when it is too much."""
+    with open_doors(tmp_path / "limited", max_upload_bytes=1000) as doors:
+        before = len(doors.records())
+        with httpx.Client(base_url=doors.url, headers=basic("alice")) as client:
+            assert client.put("/data/f", content=bytes(1001)).status_code == 413
+            assert len(doors.records()) == before
+            pieces = iter([bytes(800), bytes(800)])
+            assert client.put("/data/f", content=pieces).status_code == 413
+            assert kinds(doors.records(), "/data/f") == ["CREATE", "UPLOAD", "DELETE"]
+            assert client.put("/data/f", content=bytes(1000)).status_code == 201
