@@ -11,11 +11,11 @@ import functools
 import json
 from dataclasses import dataclass
 from importlib import resources
-from typing import Any
+from typing import Any, Final
 
 import fastavro
 
-from schemas.errors import BadRecord
+from schemas.errors import BadRecord, SettingsError
 
 
 @dataclass(frozen=True)
@@ -45,18 +45,54 @@ def _load(name: str, schema_id: int, *, newest: bool) -> Schema:
 
 
 @functools.cache
-def ids() -> dict[str, list[int]]:
-    """Return every schema's numbers, oldest first."""
+def _own_ids() -> dict[str, list[int]]:
     content: dict[str, list[int]] = json.loads(
         (resources.files("schemas") / "ids.json").read_text()
     )
     return content
 
 
+_added: dict[str, Schema] = {}
+
+FIRST_FOREIGN_ID: Final = 1_000_000
+"""Numbers from here on are for schemas of other packages' event types."""
+
+
+def add(name: str, schema_id: int, text: str) -> None:
+    """Make known a schema that another package brings, for the event type that it brings.
+
+    Args:
+        name: its name, as the topic of the event type says it.
+        schema_id: its number for ever, at least `FIRST_FOREIGN_ID`.
+        text: the schema, JSON.
+
+    Raises:
+        SettingsError: the name or number is taken by another schema, or too low.
+    """
+    parsed = json.loads(text)
+    compact = json.dumps(parsed, separators=(",", ":"))
+    schema = Schema(name, schema_id, compact, fastavro.parse_schema(parsed))
+    if schema_id < FIRST_FOREIGN_ID or _added.get(name, schema) != schema:
+        raise SettingsError(f"schema {name}: number {schema_id} is too low, or has changed")
+    for other, numbers in ids().items():
+        if (other == name or schema_id in numbers) and other not in _added:
+            raise SettingsError(f"schema {name}: its name is taken")
+        if other != name and schema_id in numbers:
+            raise SettingsError(f"schema {name}: its number {schema_id} is that of {other}")
+    _added[name] = schema
+
+
+def ids() -> dict[str, list[int]]:
+    """Return every schema's numbers, oldest first."""
+    return {**_own_ids(), **{name: [schema.id] for name, schema in _added.items()}}
+
+
 @functools.cache
 def newest(name: str) -> Schema:
     """Return the version of schema `name` that is written today."""
-    return _load(name, ids()[name][-1], newest=True)
+    if name in _added:
+        return _added[name]
+    return _load(name, _own_ids()[name][-1], newest=True)
 
 
 @functools.cache
@@ -68,5 +104,6 @@ def by_id(schema_id: int) -> Schema:
     """
     for name, numbers in ids().items():
         if schema_id in numbers:
-            return _load(name, schema_id, newest=schema_id == numbers[-1])
+            added = _added.get(name)
+            return added or _load(name, schema_id, newest=schema_id == numbers[-1])
     raise BadRecord(f"unknown schema id {schema_id}")

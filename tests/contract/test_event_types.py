@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -251,3 +258,45 @@ def test_these_follow_from_billing() -> None:
         "replication",
         "transfer",
     }
+
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "event_type"
+
+
+def install(package: Path, site: Path) -> None:
+    """Put a package with entry points where pip would, without asking an index for anything."""
+    project = tomllib.loads((package / "pyproject.toml").read_text())["project"]
+    shutil.copytree(package, site, ignore=shutil.ignore_patterns("__pycache__"))
+    known = site / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
+    known.mkdir()
+    (known / "METADATA").write_text(f"Name: {project['name']}\nVersion: {project['version']}\n")
+    lines = []
+    for group, entries in project["entry-points"].items():
+        lines += [f"[{group}]", *(f"{name} = {value}" for name, value in entries.items())]
+    (known / "entry_points.txt").write_text("\n".join(lines))
+
+
+def test_an_event_type_of_another_package_is_found(tmp_path: Path) -> None:
+    """An installed package adds a type by its entry point; the same promises hold for it."""
+    install(EXAMPLE, tmp_path / "site")
+    root = EXAMPLE.parents[1]
+    ran = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "-k",
+            "deletion",
+            __file__,
+        ],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path / "site"), str(root)])},
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout
+    assert re.search(r"\b2\d passed", ran.stdout), ran.stdout
