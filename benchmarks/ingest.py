@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
+import logging
 import os
 import statistics
 import time
@@ -23,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
+from benchmarks import streams
 from deploy.local.demonstrators import Demonstrator, password
 from deploy.local.processes import free_ports
 from pipeline.event_types import ingest as job_events
@@ -57,37 +60,49 @@ _PAUSE_S = 0.1
 _WAIT_S = 120
 
 
-def run(args: Sequence[str]) -> None:
-    """Run both and print a table.
-
-    Args:
-        args: the command line after the benchmark's name.
-    """
-    parser = argparse.ArgumentParser(prog="python -m benchmarks ingest")
+def run(arguments: Sequence[str] = ()) -> dict[str, Any]:
+    """Run both, print a table and a line of JSON, and return what was measured."""
+    parser = argparse.ArgumentParser(prog="benchmarks ingest", description=__doc__)
     parser.add_argument("--uploads", type=int, default=200)
     parser.add_argument("--triggers", type=int, default=20_000)
-    given = parser.parse_args(args)
-    bootstrap = os.environ.get("KAFKA_BOOTSTRAP", "127.0.0.1:9092")
-    with TemporaryDirectory(prefix="bench-ingest-") as directory:
-        prefix = f"bench-{uuid.uuid4().hex[:8]}-"
-        parts = Demonstrator(Path(directory), bootstrap=bootstrap, topic_prefix=prefix)
+    parser.add_argument("--json", action="store_true", help="only the line of JSON")
+    given = parser.parse_args(arguments)
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    prefix = f"bench-{uuid.uuid4().hex[:8]}-"
+    with streams.services() as (kafka, _), TemporaryDirectory(prefix=prefix) as directory:
+        parts = Demonstrator(Path(directory), bootstrap=kafka, topic_prefix=prefix)
         webdav_port, rest_port = free_ports(2)
         site = parts.storage("bench", webdav_port=webdav_port, rest_port=rest_port)
         rules = Path(directory) / "rules.toml"
         rules.write_text(_RULES.format(url=site.webdav_url))
         try:
             site.start()
-            asyncio.run(_measure(parts, site, rules, given.uploads, given.triggers))
+            measured = asyncio.run(_measure(parts, site, rules, given.uploads, given.triggers))
         finally:
             site.process.stop()
-            asyncio.run(_delete_topics(bootstrap, prefix))
+            asyncio.run(_delete_topics(kafka, prefix))
+    if not given.json:
+        print(_table(measured))
+    answer = {"benchmark": "ingest", **measured}
+    print(json.dumps(answer))
+    return answer
+
+
+def _table(measured: dict[str, Any]) -> str:
+    return (
+        "| what | measured | of |\n|---|---|---|\n"
+        f"| upload's end to function's start, p50 | {measured['start_p50_ms']:.1f} ms "
+        f"| {measured['uploads']} files |\n"
+        f"| upload's end to function's start, p99 | {measured['start_p99_ms']:.1f} ms | |\n"
+        f"| triggers with minting | {measured['triggers_per_s']:,.0f} /s "
+        f"| {measured['triggers']:,} uploads, 2 URLs each |"
+    )
 
 
 async def _measure(
     parts: Demonstrator, site: Site, rules: Path, uploads: int, triggers: int
-) -> None:
+) -> dict[str, Any]:
     rate = await _rate(parts, rules, triggers)
-    print(f"triggers with minting    {rate:10,.0f} /s    ({triggers:,} uploads, 2 URLs each)")
     await kafka_topics.ensure_topics(
         parts.bootstrap, [job_events.EVENT_TYPE.topic], prefix=parts.topic_prefix
     )
@@ -100,10 +115,13 @@ async def _measure(
         for process in processes:
             process.stop()
     cuts = statistics.quantiles(delays, n=100)
-    print(
-        f"upload to function       p50 {cuts[49]:6.1f} ms   p99 {cuts[98]:6.1f} ms   "
-        f"({len(delays)} files)"
-    )
+    return {
+        "uploads": uploads,
+        "start_p50_ms": round(cuts[49], 1),
+        "start_p99_ms": round(cuts[98], 1),
+        "triggers": triggers,
+        "triggers_per_s": round(rate),
+    }
 
 
 async def _delays_ms(parts: Demonstrator, site: Site, uploads: int) -> list[float]:

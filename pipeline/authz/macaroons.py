@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hmac
 import re
 import secrets
 from typing import TYPE_CHECKING, Final
@@ -26,6 +27,8 @@ _PREFIX: Final = 4
 _BASE64URL: Final = re.compile(r"[A-Za-z0-9_-]+={0,2}")
 _HEX4: Final = re.compile(rb"[0-9a-f]{4}")
 _SIGNATURE_BYTES: Final = 32
+_SIGNATURE_PACKET: Final = _PREFIX + len("signature ") + _SIGNATURE_BYTES + 1
+_LONGEST_PACKET: Final = 0xFFFF
 _IID_CHARACTERS: Final = 8
 _INVALID: Final = "Invalid macaroon"
 
@@ -46,8 +49,12 @@ def _packets(raw: bytes) -> Iterator[tuple[bytes, bytes]]:
         at += length
 
 
-def _check_form(token: str) -> None:
-    """Let through only location, identifier, first-party caveats and signature, in this order."""
+def _check_form(token: str) -> bytes:
+    """Let through only location, identifier, first-party caveats and signature, in this order.
+
+    Returns:
+        The packets.
+    """
     if len(token) > MAX_CHARACTERS or not _BASE64URL.fullmatch(token):
         raise BadRecord(_INVALID)
     bare = token.rstrip("=")
@@ -62,6 +69,14 @@ def _check_form(token: str) -> None:
         raise BadRecord(_INVALID)
     if len(packets[-1][1]) != _SIGNATURE_BYTES:
         raise BadRecord(_INVALID)
+    return raw
+
+
+def _packet(key: bytes, value: bytes) -> bytes:
+    length = _PREFIX + len(key) + len(value) + 2
+    if length > _LONGEST_PACKET:
+        raise BadRecord(_INVALID)
+    return b"%04x%s %s\n" % (length, key, value)
 
 
 def _deserialize(token: str) -> pymacaroons.Macaroon:
@@ -151,11 +166,14 @@ def attenuate(token: str, caveats: Sequence[str]) -> str:
     Raises:
         BadRecord: `token` is not a macaroon.
     """
-    macaroon = _deserialize(token)
+    raw = _check_form(token)
+    packets, signature = raw[:-_SIGNATURE_PACKET], raw[-_SIGNATURE_BYTES - 1 : -1]
+    # The chain by hand: thousands a second are made, and pymacaroons takes ten times as long.
     for caveat in caveats:
-        macaroon.add_first_party_caveat(caveat)
-    weaker: str = macaroon.serialize()
-    return weaker
+        packets += _packet(b"cid", caveat.encode())
+        signature = hmac.digest(signature, caveat.encode(), "sha256")
+    weaker = base64.urlsafe_b64encode(packets + _packet(b"signature", signature))
+    return weaker.rstrip(b"=").decode()
 
 
 def caveats_of(token: str) -> list[str]:

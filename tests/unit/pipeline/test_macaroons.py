@@ -130,3 +130,17 @@ def test_one_changed_bit_anywhere_outside_the_location_is_refused(
 def test_no_bytes_whatever_break_the_reader(raw: bytes) -> None:
     with pytest.raises(Refused):
         macaroons.verify(base64.urlsafe_b64encode(raw).decode(), KEYS)
+
+
+def test_attenuation_by_hand_is_what_the_library_does() -> None:
+    token = issued()
+    for caveats in ([], ["path:/x"], ["path:/å b", "before:2030-01-01T00:00:00Z", "x" * 5000]):
+        by_library = pymacaroons.Macaroon.deserialize(token)
+        for caveat in caveats:
+            by_library.add_first_party_caveat(caveat)
+        assert macaroons.attenuate(token, caveats) == by_library.serialize()
+
+
+def test_a_caveat_too_long_for_a_packet_is_refused() -> None:
+    with pytest.raises(BadRecord):
+        macaroons.attenuate(issued(), ["x" * 70_000])
