@@ -49,6 +49,10 @@ class World:
         return {
             "shard": shard,
             "number": self.numbers[shard],
+            "watched": b"",
+            "ancestors": b"",
+            "source_ancestors": b"",
+            "scopes": [],
             "time_us": 1,
             "change": change,
             "half": "WHOLE",
