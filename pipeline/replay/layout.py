@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 BUCKETS: Final = 64
 MAX_BLOB_BYTES: Final = 16 * 1024
-INDEX_SLACK: Final = 1024
+INDEX_SLACK: Final = 16 * 1024
 """An index entry claims this many numbers more than it must, so it need not be written often."""
 
 _NUMBER: Final = struct.Struct(">Q")
