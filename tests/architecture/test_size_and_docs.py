@@ -22,9 +22,7 @@ LONGER: dict[str, str] = {
     "api/app.py:build": _ROOT_OF,
     "benchmarks/": "a benchmark reads as one story: set up, run, count, print",
     "tests/contract/test_event_types.py": _SUITE,
-    "tests/integration/pipeline/plain_storage.py:_handler": "a handler class that knows its storage",
-    "tests/unit/pipeline/test_replication_catalogue.py:"
-    "test_whatever_happens_in_the_end_every_file_has_its_copy": "one story, told in one place",
+    "tests/integration/pipeline/plain_storage.py:_handler": "a class that knows its storage",
     "tests/contract/test_channel_store.py": _SUITE,
     "tests/contract/test_dcache_api_rest.py": _SUITE,
     "tests/contract/test_dcache_api_rules.py": _SUITE,
