@@ -33,6 +33,16 @@ CANCELLED: Final = "CANCELLED"
 MISSING: Final = "MISSING"
 EXPIRED: Final = "EXPIRED"
 
+# Two statements, since SQLite scans all of a group for `(rule, user) > (?, ?)`.
+_FIRST_AFTER_USER: Final = (
+    "SELECT rule, user, due_s FROM jobs WHERE state = ? AND rule = ? AND user > ?"
+    " ORDER BY user, due_s LIMIT 1"
+)
+_FIRST_AFTER_RULE: Final = (
+    "SELECT rule, user, due_s FROM jobs WHERE state = ? AND rule > ?"
+    " ORDER BY rule, user, due_s LIMIT 1"
+)
+
 
 class Place(NamedTuple):
     """Where a file is."""
@@ -214,12 +224,20 @@ def requeue_running(db: sqlite3.Connection, now_s: float) -> int:
     return cursor.rowcount
 
 
-def groups_due(db: sqlite3.Connection, now_s: float) -> list[tuple[str, str]]:
-    """Return the (rule, user) pairs that have something due."""
-    rows = db.execute(
-        "SELECT DISTINCT rule, user FROM jobs WHERE state = ? AND due_s <= ?", (QUEUED, now_s)
-    )
-    return [(rule, user) for rule, user in rows]
+def groups_queued(db: sqlite3.Connection) -> dict[tuple[str, str], float]:
+    """Return the (rule, user) pairs that have something queued, and when their first is due.
+
+    One step through the index for each pair, however many jobs are queued.
+    """
+    found: dict[tuple[str, str], float] = {}
+    row = db.execute(_FIRST_AFTER_RULE, (QUEUED, "")).fetchone()
+    while row is not None:
+        rule, user, due_s = row
+        found[rule, user] = due_s
+        row = db.execute(_FIRST_AFTER_USER, (QUEUED, rule, user)).fetchone()
+        if row is None:
+            row = db.execute(_FIRST_AFTER_RULE, (QUEUED, rule)).fetchone()
+    return found
 
 
 def take(db: sqlite3.Connection, group: tuple[str, str], now_s: float) -> Job | None:
@@ -234,10 +252,3 @@ def take(db: sqlite3.Connection, group: tuple[str, str], now_s: float) -> Job | 
     job = job_of(row)
     save(db, job._replace(state=RUNNING), due_s=now_s, now_s=now_s)
     return job._replace(state=RUNNING, generation=job.generation + 1)
-
-
-def next_due_s(db: sqlite3.Connection) -> float | None:
-    """Return when the next job is due, epoch seconds; None: there is none."""
-    (due_s,) = db.execute("SELECT min(due_s) FROM jobs WHERE state = ?", (QUEUED,)).fetchone()
-    found: float | None = due_s
-    return found

@@ -56,7 +56,7 @@ class Ledger:
         """Take the job whose turn it is, with where its content is; None: nothing is due."""
         now_s = self._clock_s()
         with self._database.transaction() as db:
-            while (group := self._turns.next(jobs.groups_due(db, now_s))) is not None:
+            while (group := self._turns.next(self._due(db, now_s))) is not None:
                 job = jobs.take(db, group, now_s)
                 if job is None:
                     return None
@@ -71,8 +71,12 @@ class Ledger:
     def until_due_s(self) -> float | None:
         """Return in how many seconds something is due; None: nothing is queued."""
         with self._database.reading() as db:
-            due_s = jobs.next_due_s(db)
+            due_s = min(jobs.groups_queued(db).values(), default=None)
         return None if due_s is None else max(0.0, due_s - self._clock_s())
+
+    @staticmethod
+    def _due(db: sqlite3.Connection, now_s: float) -> list[tuple[str, str]]:
+        return [group for group, due_s in jobs.groups_queued(db).items() if due_s <= now_s]
 
     def done(self, job: Job) -> None:
         """A job was done."""
