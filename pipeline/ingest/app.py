@@ -104,7 +104,7 @@ async def _execute(
             rules,
             ledger=ledger,
             runner=_runner(settings, rules, Transfers(client, settings.transfer_longest_s)),
-            shard=f"ingest:{settings.name}",
+            shard=f"ingest:{settings.name}:{ledger.identity}",
             at_once=settings.at_once,
             patience=Patience(
                 settings.retry_first_s, settings.retry_longest_s, settings.retry_for_s

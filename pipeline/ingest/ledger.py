@@ -47,6 +47,8 @@ CREATE TABLE IF NOT EXISTS outbox (
     key BLOB,
     value BLOB NOT NULL
 ) STRICT;
+CREATE TABLE IF NOT EXISTS identity (name TEXT NOT NULL) STRICT;
+INSERT INTO identity SELECT lower(hex(randomblob(4))) WHERE NOT EXISTS (SELECT 1 FROM identity);
 """
 
 
@@ -110,6 +112,11 @@ class Ledger:
         self._db.executescript(_TABLES)
         # What ran when the last process ended has to be run again.
         self._db.execute("UPDATE jobs SET state = ? WHERE state = ?", (QUEUED, RUNNING))
+
+    @property
+    def identity(self) -> str:
+        """What no other ledger is called: its numbers begin anew, so they are told apart by it."""
+        return str(self._db.execute("SELECT name FROM identity").fetchone()[0])
 
     def close(self) -> None:
         """Let others in."""

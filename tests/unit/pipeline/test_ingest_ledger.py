@@ -116,6 +116,15 @@ def test_old_outcomes_are_forgotten(ledger: Ledger) -> None:
     assert ledger.outcomes() == {"QUEUED": 1}
 
 
+def test_another_ledger_has_another_identity_and_keeps_it(tmp_path: Path) -> None:
+    seen = []
+    for directory in ("a", "a", "b"):
+        ledger = Ledger(tmp_path / directory)
+        seen.append(ledger.identity)
+        ledger.close()
+    assert seen[0] == seen[1] != seen[2]
+
+
 def test_a_second_runner_is_kept_out(ledger: Ledger, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="another runner"):
         Ledger(tmp_path)
