@@ -87,17 +87,6 @@ class MacaroonKeys:
         key = self._keys.get(key_id)
         return key.secret if key is not None and self._clock() < key.expires_s else None
 
-    def rotate(self) -> Key:
-        """Sign with a new secret from now on; macaroons of the old ones stay good."""
-        with self._lock:
-            return self._add(self._clock())
-
-    def revoke(self) -> None:
-        """Forget all secrets: no macaroon issued until now is good any more."""
-        with self._lock:
-            self._keys = {}
-            self._save({})
-
     def _add(self, now: float) -> Key:
         key = Key(
             secrets.token_urlsafe(_ID_BYTES),

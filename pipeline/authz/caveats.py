@@ -16,7 +16,6 @@ invalid, never wider: an unknown key, a malformed value, an activity that was no
 from __future__ import annotations
 
 import ipaddress
-import math
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
@@ -206,11 +205,6 @@ def narrow(restrictions: Restrictions, caveats: Iterable[str]) -> Restrictions:
 def is_expired(restrictions: Restrictions, now_s: float) -> bool:
     """Whether the token has ended at `now_s`, epoch seconds."""
     return restrictions.expires_s is not None and now_s >= restrictions.expires_s
-
-
-def lifetime_s(restrictions: Restrictions, now_s: float) -> float:
-    """Return how long the token still lives, in seconds; infinity when it has no end."""
-    return math.inf if restrictions.expires_s is None else restrictions.expires_s - now_s
 
 
 def from_address_allowed(restrictions: Restrictions, address: str) -> bool:

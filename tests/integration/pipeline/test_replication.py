@@ -213,13 +213,16 @@ async def test_a_file_nobody_may_read_is_given_up_and_the_rest_goes_on(
 
 
 class Broken(BaseHTTPRequestHandler):
-    """A destination that answers macaroon requests and then has a bad day."""
+    """A destination that has a bad day: it answers with a status, or (0) not at all."""
 
     status = 500
     protocol_version = "HTTP/1.1"
 
     def _answer(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if self.status == 0:
+            self.connection.recv(1)  # ends when the client gives up
+            return
         self.send_response(self.status)
         self.send_header("Content-Length", "0")
         self.end_headers()
@@ -230,27 +233,37 @@ class Broken(BaseHTTPRequestHandler):
         pass
 
 
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [(500, "500"), (507, "507"), (0, "does not answer")],
+    ids=["failing", "full", "slow"],
+)
 async def test_a_destination_that_fails_does_not_hold_up_the_others(
-    sites: tuple[Site, Site], tmp_path: Path
+    sites: tuple[Site, Site],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    status: int,
+    reason: str,
 ) -> None:
+    """Clear reasons, so many tries and no more, and the other rule is done meanwhile."""
     a, b = sites
+    monkeypatch.setattr(Broken, "status", status)
     broken = ThreadingHTTPServer(("127.0.0.1", 0), Broken)
     threading.Thread(target=broken.serve_forever, daemon=True).start()
     bad = Rule("bad", "a", ("c",), directories=("/data/raw",))
-    following = Following(tmp_path, sites, RULE, bad, most=4)
+    following = Following(tmp_path, sites, RULE, bad, most=2)
     following.storages["c"] = Storage(f"http://127.0.0.1:{broken.server_address[1]}/", "x", "y")
-    following.engine = Engine(
-        following.ledger, ThirdPartyCopies(following.storages, idle_s=5), at_once=2
-    )
-    for number in range(10):
+    copier = ThirdPartyCopies(following.storages, idle_s=0.5 if status == 0 else 10)
+    following.engine = Engine(following.ledger, copier, at_once=4)
+    for number in range(4):
         a.put(f"/data/raw/f{number}", b"x")
     stopped = asyncio.Event()
     task = asyncio.create_task(following.engine.run(stopped))
-    await following.until(COPY_DONE=10, COPY_DEAD=10)
+    await following.until(COPY_DONE=4, COPY_DEAD=4)
     stopped.set()
     await task
-    assert all("500" in reason for reason in following.dead())
-    assert b.get("/data/raw/f9") == b"x"
+    assert all(reason in said for said in following.dead())
+    assert b.get("/data/raw/f3") == b"x"
     following.database.close()
     broken.shutdown()
 
