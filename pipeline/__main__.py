@@ -9,7 +9,7 @@ import logging
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import uvloop
 
@@ -23,7 +23,7 @@ from schemas.errors import SettingsError, Unavailable
 from schemas.settings import help_text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from pipeline.settings import PipelineSettings
 
@@ -92,8 +92,8 @@ _COMMANDS = {
 }
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Read the command line; return the exit status."""
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Read the command line, do it, and end the process with 0, or 1 for a bug, 2 for settings."""
     commands = "\n".join(f"  {name:12} {meaning}" for name, (_, meaning) in _COMMANDS.items())
     parser = argparse.ArgumentParser(
         prog="python -m pipeline",
@@ -104,6 +104,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("command", choices=_COMMANDS)
     command, _ = _COMMANDS[parser.parse_args(arguments).command]
+    status = _run(command)
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Faust's threads may wait for a broker that is away; they must not keep the process alive.
+    os._exit(status)
+
+
+def _run(command: Callable[[PipelineSettings], Coroutine[Any, Any, None]]) -> int:
+    status = 0
     try:
         chosen = settings.from_env(os.environ)
         logging.basicConfig(level=chosen.log_level, format=_LOG_FORMAT)
@@ -113,15 +123,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Faust makes loops of its own for its threads: by the policy, not by the runner's factory.
         asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
         asyncio.run(command(chosen))
-    except (SettingsError, Unavailable) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except Exception:
+    except* (SettingsError, Unavailable) as group:
+        for error in group.exceptions:
+            print(f"error: {error}", file=sys.stderr)
+        status = 2
+    except* Exception:
         logging.getLogger("pipeline").exception("A bug; the process ends")
-        logging.shutdown()
-        os._exit(1)  # threads that wait for what will never come must not keep it alive
-    return 0
+        status = 1
+    return status
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

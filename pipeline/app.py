@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 logger = get_logger(__name__)
 
 _TRY_AGAIN_S = 1.0
-_STOP_S = 10.0
+_STOP_S = 4.0
 
 
 def chosen_event_types(names: Sequence[str]) -> list[EventType]:
@@ -53,11 +53,6 @@ def chosen_event_types(names: Sequence[str]) -> list[EventType]:
 def needed_topics(event_types: Sequence[EventType]) -> list[Topic]:
     """Return the topics that a worker reads and writes."""
     return [topics.BILLING, topics.DEAD_LETTER, *(kind.topic for kind in event_types)]
-
-
-def clock_us() -> int:
-    """Return the time in epoch microseconds."""
-    return time.time_ns() // 1000
 
 
 class Deriving:
@@ -81,7 +76,9 @@ class Deriving:
             event_types=event_types,
             topics={kind.name: prefix + kind.topic.name for kind in event_types},
             producer=self._producer,
-            dead_letters=DeadLetters(self._producer, prefix=prefix, clock_us=clock_us),
+            dead_letters=DeadLetters(
+                self._producer, prefix=prefix, clock_us=lambda: time.time_ns() // 1000
+            ),
             metrics=metrics,
             on_bug=self._on_bug,
         )
@@ -119,10 +116,13 @@ class Deriving:
         await asyncio.wait({crashed, stopped}, return_when=asyncio.FIRST_COMPLETED)
         for task in (crashed, stopped):
             task.cancel()
-        async with asyncio.timeout(self._stop_s):
-            await self.app.stop()
-            await self._deriver.stop()
-            await self._producer.stop()
+        try:
+            async with asyncio.timeout(self._stop_s):
+                await self.app.stop()
+                await self._deriver.stop()
+                await self._producer.stop()
+        except TimeoutError:
+            logger.warning("Kafka does not let go in time: what is not committed is read again")
         if self.app.crash_reason is not None:
             raise self.app.crash_reason
 
@@ -224,7 +224,10 @@ class Worker:
         Raises:
             Exception: a bug, or a setting that cannot be; the process should end.
         """
-        await self._health.start()
+        try:
+            await self._health.start()
+        except OSError as error:
+            raise SettingsError(f"WORKER_HEALTH_PORT: cannot listen there: {error}") from error
         watching = asyncio.create_task(self._watch())
         try:
             await self._make_topics()

@@ -213,6 +213,7 @@ async def test_kafka_away_delays_and_loses_nothing(redis_url: str, tmp_path: Pat
                 await site.until_replayable()
                 await worker.until_ready()
                 await site.check("inotify")
-                assert worker.terminate() == 0
+                kafka.kill()
+                assert worker.terminate() == 0, "also when Kafka does not let go"
             finally:
                 kafka.kill()
