@@ -118,6 +118,7 @@ class RoundRobin:
     def __init__(self, urls: list[str]) -> None:
         self._targets = [httpx.URL(url) for url in urls]
         self._next = 0
+        self._open: set[asyncio.StreamWriter] = set()
         self.url = ""
         self._loop = asyncio.new_event_loop()
         started = threading.Event()
@@ -133,6 +134,10 @@ class RoundRobin:
         started.set()
         self._loop.run_forever()
         server.close()
+        left = asyncio.all_tasks(self._loop)
+        for task in left:
+            task.cancel()
+        self._loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         target = self._targets[self._next % len(self._targets)]
@@ -149,15 +154,20 @@ class RoundRobin:
             finally:
                 sink.close()
 
+        self._open.add(writer)
         await asyncio.gather(pump(reader, back), pump(there, writer))
+        self._open.discard(writer)
+
+    def cut(self) -> None:
+        """End all connections at once, wherever they are."""
+
+        def end() -> None:
+            for writer in self._open:
+                writer.transport.abort()
+
+        self._loop.call_soon_threadsafe(end)
 
     def close(self) -> None:
         """End it."""
-
-        def end() -> None:
-            for task in asyncio.all_tasks(self._loop):
-                task.cancel()
-            self._loop.call_soon(self._loop.stop)
-
-        self._loop.call_soon_threadsafe(end)
+        self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(5)
