@@ -178,10 +178,13 @@ def slot_name(event_type: str, source: str) -> str:
     return f"{event_type}:{source}"
 
 
-def spans_shards(watch: Watch, place: Place) -> bool:
-    """Whether events of the watch may be in more shards than the object's own."""
+def spans_shards(place: Place) -> bool:
+    """Whether events of and in the object may be in more shards than its own.
+
+    A directory above the depth at which shards begin has entries in shards of their own.
+    """
     depth = 0 if place.path == "/" else place.path.strip("/").count("/") + 1
-    return watch.recursive and depth < place.shard_depth
+    return place.is_directory and depth < place.shard_depth
 
 
 def namespace_subscription(
@@ -197,7 +200,7 @@ def namespace_subscription(
         channel_url: the channel's absolute URL; the subscription's is made from it, once.
     """
     identity = inode_id(place.inode)
-    shard = "" if spans_shards(watch, place) else place.shard
+    shard = "" if spans_shards(place) else place.shard
     since = place.positions if not shard else {shard: place.positions.get(shard, 0)}
     return Subscription(
         id=identity,
