@@ -207,16 +207,6 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
                 for chunk in lease.unsettled():
                     chunk.abandon()
 
-    def ack(self, message: Any) -> bool:
-        """Note what Faust acks; for a chunk this only says that the agent has gone on."""
-        if message.topic not in self.app.batched_topics:
-            acked: bool = super().ack(message)
-            return acked
-        message.acked = True
-        self._unacked_messages.discard(message)
-        self._settled.set()
-        return True
-
     async def wait_empty(self) -> None:
         """Wait until the agents have settled the chunks they hold, then commit.
 
@@ -233,6 +223,17 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
         # Faust's commit does nothing while another one runs, which began before the last chunk
         # was done; this one is sure to come after it.
         await self.force_commit()
+
+    def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterable[Any]:
+        """Leave batched topics to the leases.
+
+        That Faust acknowledges a chunk says only that the agent has gone on to the next. (Its
+        Cython stream notes that here without calling `ack`, which therefore cannot be overridden.)
+        """
+        for tp in [tp for tp in self._acked if tp.topic in self.app.batched_topics]:
+            del self._acked[tp]
+            self._acked_index.pop(tp, None)
+        return list(super()._filter_tps_with_pending_acks(topics))
 
     def _is_in_work(self) -> bool:
         return any(lease.is_in_work for lease in self._leases.values())
