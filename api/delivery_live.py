@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from api import access, event_ids, sse
+from pipeline.authz import scope
 from schemas.vocabulary import IN_ONESHOT
 
 if TYPE_CHECKING:
@@ -71,9 +72,11 @@ def _tell_groups(message: Message, groups: Sequence[Group[Member]]) -> None:
 
 
 def _tell_group(message: Message, telling: Telling, group: Group[Member]) -> None:
+    """Tell one event to all who asked for the same; what is called here is called for each."""
     middle = sse.middle(telling.payload)
-    high = event_ids.place(message.number, 2 * telling.index)
-    shard, slot, number = message.shard, message.slot, message.number
+    shard, slot, number, needed = message.shard, message.slot, message.number, telling.scope
+    at = event_ids.place(number, 2 * telling.index)
+    high = event_ids.high_half(at)
     for member in group.members.values():
         stream = member.stream
         if stream.held is not None:
@@ -82,12 +85,17 @@ def _tell_group(message: Message, telling: Telling, group: Group[Member]) -> Non
             if number <= member.subscription.since.get(shard, 0):
                 continue
             member.fresh = not member.subscription.shard
-        if (telling.scope or stream.restricted) and not stream.may_see(telling):
-            continue
-        if stream.compact:
-            stream.send(high | member.sequence, member, middle)
+        if stream.restricted:
+            if not stream.may_see(telling):
+                continue
+        elif needed:
+            allowed = stream.decisions.get(needed)
+            if not (scope.may_see(stream.principal, needed) if allowed is None else allowed):
+                continue
+        if stream.compact and high is not None:
+            stream.send(high | member.sequence_high, member, middle)
         else:
-            stream.tell(member, slot, high | member.sequence, middle)
+            stream.tell(member, slot, at | member.sequence, middle)
 
 
 def _tell_in_order(message: Message, told: Sequence[tuple[Telling, Group[Member]]]) -> None:

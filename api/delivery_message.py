@@ -63,6 +63,7 @@ class Member:
         subscription: as it is now.
         key: a number of its own on this node.
         sequence: of the subscription.
+        sequence_high: its part in the first half of an id's block.
         opening: the first bytes of its events.
         closing: the last bytes of its events.
         checked: for each shard, the number up to which changes are known to have been looked at.
@@ -76,6 +77,7 @@ class Member:
         "key",
         "opening",
         "sequence",
+        "sequence_high",
         "stream",
         "subscription",
     )
@@ -85,6 +87,7 @@ class Member:
         self.subscription = subscription
         self.key = key
         self.sequence = subscription.sequence
+        self.sequence_high = subscription.sequence >> 8
         self.opening = sse.opening(subscription.event_type)
         self.closing = sse.closing(subscription.url)
         self.checked: dict[str, int] = dict(subscription.since)

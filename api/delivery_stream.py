@@ -8,7 +8,7 @@ messages that arrive meanwhile wait in `held`.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from api import event_ids, sse
 from api.channels import slot_name
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from api.delivery_node import Node
     from pipeline.authz.principal import Principal
     from pipeline.event_types.base import Telling
-
-_SYSTEM: Final = -1
 
 
 class Sink(Protocol):
@@ -93,6 +91,7 @@ class Stream:
     def become(self, principal: Principal) -> None:
         """Let the stream be read by this principal from now on."""
         self.principal = principal
+        self.decisions = principal.decisions
         self.restricted = bool(principal.restrictions.fingerprint())
 
     # --- who is told
@@ -216,29 +215,30 @@ class Stream:
         self._sources = None
         if self.held is None:
             places = self.slots()
-            self.compact = list(places) == [self.ids.first_slot]
+            self.compact = self._is_short(Layer(self.generation, places))
 
     # --- bytes
 
     def tell(self, member: Member, slot: str, at: int, middle: bytes) -> None:
         """Have an event sent."""
-        event_id: int | bytes = at
-        if self.held is not None:
+        if self.held is None:
+            cursor: event_ids.Cursor = (Layer(self.generation, {**self.slots(), slot: at}),)
+            is_short = self.compact
+        else:
             self.advance(slot, at)
             if len(self.layers) > 1:
                 self.layers = list(event_ids.normal(self.layers))
-            if not self._is_compact():
-                event_id = self.ids.encode(tuple(self.layers))
-        elif not self.compact:
-            event_id = self.ids.encode((Layer(self.generation, {**self.slots(), slot: at}),))
-        self.send(event_id, member, middle)
+            cursor = tuple(self.layers)
+            is_short = len(cursor) == 1 and self._is_short(cursor[0])
+        high = event_ids.high_half(at) if is_short else None
+        self.send(self.ids.encode(cursor) if high is None else high, member, middle)
 
-    def _is_compact(self) -> bool:
-        layers = self.layers
+    def _is_short(self, layer: Layer) -> bool:
+        """Whether ids of this layer's places, with the newest generation, are one block."""
         return (
-            len(layers) == 1
-            and layers[0].generation == self.generation
-            and list(layers[0].places) == [self.ids.first_slot]
+            layer.generation == self.generation
+            and self.generation <= event_ids.MOST_SHORT
+            and list(layer.places) == [self.ids.first_slot]
         )
 
     def send(self, event_id: Any, member: Member | None, data: bytes) -> None:
@@ -249,7 +249,7 @@ class Stream:
 
     def system(self, kind: str, **members: str) -> None:
         """Have a SYSTEM event sent."""
-        self.send(_SYSTEM, None, sse.system(kind, **members))
+        self.send(b"", None, sse.system(kind, **members))
 
     def flush(self) -> None:
         """Write what is pending; a reader that does not keep up falls behind."""
@@ -263,25 +263,33 @@ class Stream:
         if self.held is None and sink.unsent_bytes() > self.node.unsent_limit_bytes:
             self.fall_behind()
 
+    def cut_off(self) -> None:
+        """End at once; the reader comes back and gets what it has missed."""
+        self.pending = []
+        if self.sink is not None:
+            self.sink.abort()
+
     def _bytes(self, pending: Sequence[tuple[Any, Member | None, bytes]]) -> bytes:
+        """Join what is pending; ids that are one block are made here, all in one call."""
         generation = self.generation
-        blocks: list[bytes] = []
-        for event_id, _, _ in pending:
-            if event_id.__class__ is int and event_id != _SYSTEM:
-                block = event_ids.block(event_id, generation)
-                if block is not None:
-                    blocks.append(block)
-        made = iter(self.ids.blocks(b"".join(blocks)) if blocks else ())
+        if len(pending) == 1:
+            event_id, member, data = pending[0]
+            if member is None:
+                return data
+            if event_id.__class__ is int:
+                low = event_ids.low_half(member.sequence, generation)
+                event_id = self.ids.one(event_id, low)
+            return b"".join((member.opening, event_id, data, member.closing))
+        halves: list[int] = []
+        for event_id, member, _ in pending:
+            if member is not None and event_id.__class__ is int:
+                halves += (event_id, (member.sequence & 0xFF) << 56 | generation << 40)
+        made = iter(self.ids.many(halves))
         parts: list[bytes] = []
         for event_id, member, data in pending:
             if member is None:
                 parts.append(data)
-                continue
-            if event_id.__class__ is int:
-                if event_ids.block(event_id, generation) is None:
-                    layer = Layer(generation, {self.ids.first_slot: event_id})
-                    event_id = self.ids.encode((layer,))  # noqa: PLW2901 - the same id, made
-                else:
-                    event_id = next(made)  # noqa: PLW2901
-            parts += (member.opening, event_id, data, member.closing)
+            else:
+                name = next(made) if event_id.__class__ is int else event_id
+                parts += (member.opening, name, data, member.closing)
         return b"".join(parts)

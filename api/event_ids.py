@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 NUMBER_SHIFT: Final = 48
 _RANK_SHIFT: Final = 32
+MOST_SHORT: Final = 0xFFFF
+"""Generations above this, and sequences from it on, make long ids."""
+
 END_RANK: Final = 0xFE
 """The rank of the end of a message; endings by other causes are put behind it, above this."""
 
@@ -154,21 +157,24 @@ class Ids:
             self._siv = AESSIV(self._keys[16:])
         return self._siv
 
-    def blocks(self, blocks: bytes) -> list[bytes]:
-        """Encipher blocks made by `block`, joined; return each as an id."""
-        halves = struct.unpack(f">{len(blocks) // 8}Q", self._encipher.update(blocks))
-        return [
-            b"%d" % (high << 64 | low) for high, low in zip(halves[::2], halves[1::2], strict=True)
-        ]
+    def one(self, high: int, low: int) -> bytes:
+        """Return the id of a block, given as its halves (`high_half`, `low_half`)."""
+        return b"%d" % int.from_bytes(self._encipher.update(_PAIRS.pack(high, low)), "big")
+
+    def many(self, halves: Sequence[int]) -> list[bytes]:
+        """Return the ids of blocks, given as high, low, high, low, ...: one call for all."""
+        layout = f">{len(halves)}Q"
+        made = struct.unpack(layout, self._encipher.update(struct.pack(layout, *halves)))
+        pairs = zip(made[::2], made[1::2], strict=True)
+        return [b"%d" % (high << 64 | low) for high, low in pairs]
 
     def encode(self, cursor: Cursor) -> bytes:
         """Return the id of a cursor."""
         if len(cursor) == 1 and len(cursor[0].places) == 1:
             ((slot, at),) = cursor[0].places.items()
-            if slot == self.first_slot:
-                made = block(at, cursor[0].generation)
-                if made is not None:
-                    return self.blocks(made)[0]
+            high = high_half(at)
+            if slot == self.first_slot and high is not None and cursor[0].generation <= MOST_SHORT:
+                return self.one(high, low_half(at, cursor[0].generation))
         plain = bytearray(_varint(len(cursor)))
         for layer in cursor:
             plain += _varint(layer.generation) + _varint(len(layer.places))
@@ -244,22 +250,20 @@ def _read_layers(plain: bytes, names: Mapping[bytes, str]) -> Cursor:
     return tuple(layers)
 
 
-def block(at: int, generation: int) -> bytes | None:
-    """Return the block of a place in the first slot, or None if it does not fit.
+def high_half(at: int) -> int | None:
+    """Return the first half of the block of a place in the first slot; None if it does not fit.
 
-    Layout: number 6 bytes, rank 1, sequence 2, generation 2, five zero bytes that authenticate.
+    Layout of a block: number 6 bytes, rank 1, sequence 2, generation 2, five zero bytes that
+    authenticate.
     """
     number, rank, sequence = at >> NUMBER_SHIFT, at >> _RANK_SHIFT & _MAX_RANK, at & _MAX_SEQUENCE
     if rank == END_RANK and sequence == _MAX_SEQUENCE:
-        sequence = 0xFFFF
-    elif sequence >= 0xFFFF or rank > 0xFF:
+        sequence = MOST_SHORT
+    elif sequence >= MOST_SHORT or rank > 0xFF:
         return None
-    if number >> 48 or generation > 0xFFFF:
-        return None
-    high = number << 16 | rank << 8 | sequence >> 8
-    return _PAIRS.pack(high, (sequence & 0xFF) << 56 | generation << 40)
+    return None if number >> 48 else number << 16 | rank << 8 | sequence >> 8
 
 
-def join(blocks: Sequence[bytes]) -> bytes:
-    """Join blocks for `Ids.blocks`."""
-    return b"".join(blocks)
+def low_half(sequence: int, generation: int) -> int:
+    """Return the second half of a block; of a place, its last bits are the sequence."""
+    return (sequence & 0xFF) << 56 | generation << 40

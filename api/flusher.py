@@ -8,8 +8,11 @@ of the processor, and each write carries more.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from typing import Final, Protocol
+
+logger = logging.getLogger(__name__)
 
 SHARE: Final = 4
 """After a flush of `d` seconds the next one comes after `SHARE * d` seconds at the earliest."""
@@ -22,6 +25,9 @@ class Flushable(Protocol):
 
     def flush(self) -> None:
         """Write what is pending."""
+
+    def cut_off(self) -> None:
+        """End at once; the reader comes back and gets what it has missed."""
 
 
 class Flusher:
@@ -53,6 +59,10 @@ class Flusher:
         dirty, self._dirty = self._dirty, {}
         self._scheduled = False
         for stream in dirty:
-            stream.flush()
+            try:
+                stream.flush()
+            except Exception:
+                logger.exception("a stream that cannot be written to is cut off")
+                stream.cut_off()
         ended_s = time.perf_counter()
         self._next_s = ended_s + min(LONGEST_TICK_S, SHARE * (ended_s - started_s))
