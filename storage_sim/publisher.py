@@ -96,15 +96,19 @@ class Publisher:
         Returns:
             How many records are left; they are published at the next start.
         """
-
-        async def empty() -> None:
-            async with self._confirmation:
-                await self._confirmation.wait_for(lambda: self.backlog() == 0)
-
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(empty(), timeout_s)
+            await self.confirmed(timeout_s)
         await asyncio.to_thread(self._storage.sweep, self._confirmed)
         return self.backlog()
+
+    async def confirmed(self, timeout_s: float) -> None:
+        """Wait until Kafka has confirmed everything.
+
+        Raises:
+            TimeoutError: it has not within `timeout_s` seconds.
+        """
+        async with asyncio.timeout(timeout_s), self._confirmation:
+            await self._confirmation.wait_for(lambda: self.backlog() == 0)
 
     def _wake(self) -> None:
         self._committed.set()
