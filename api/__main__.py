@@ -50,34 +50,40 @@ class Server(uvicorn.Server):
 def serve(chosen: ApiSettings) -> int:
     """Run a node until SIGTERM or SIGINT; return the exit status."""
     services = app.build(chosen)
-    server = Server(
-        uvicorn.Config(
-            app.create_app(chosen, services),
-            host=chosen.host,
-            port=chosen.port,
-            loop="uvloop",
-            http=guarded(
-                head_bytes=chosen.head_bytes,
-                head_timeout_s=chosen.head_timeout_s,
-                connections=AtOnce("connections-per-address", chosen.connections_per_address),
-                origin=services.origin,
-            ),
-            ws="none",
-            lifespan="on",
-            proxy_headers=False,
-            server_header=False,
-            access_log=False,
-            log_config=None,
-            timeout_keep_alive=30,
-            timeout_graceful_shutdown=chosen.shutdown_s,
-            ssl_certfile=chosen.tls_certificate or None,
-            ssl_keyfile=chosen.tls_key or None,
-            ssl_version=ssl.PROTOCOL_TLS_SERVER,
-        ),
-        services,
-    )
+    config = _config(chosen, services)
+    try:
+        config.load()
+    except OSError as error:  # ssl.SSLError is one
+        raise SettingsError(f"TLS certificate and key cannot be used: {error}") from error
+    server = Server(config, services)
     server.run()
     return 0 if server.started else 1
+
+
+def _config(chosen: ApiSettings, services: Services) -> uvicorn.Config:
+    return uvicorn.Config(
+        app.create_app(chosen, services),
+        host=chosen.host,
+        port=chosen.port,
+        loop="uvloop",
+        http=guarded(
+            head_bytes=chosen.head_bytes,
+            head_timeout_s=chosen.head_timeout_s,
+            connections=AtOnce("connections-per-address", chosen.connections_per_address),
+            origin=services.origin,
+        ),
+        ws="none",
+        lifespan="on",
+        proxy_headers=False,
+        server_header=False,
+        access_log=False,
+        log_config=None,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=chosen.shutdown_s,
+        ssl_certfile=chosen.tls_certificate or None,
+        ssl_keyfile=chosen.tls_key or None,
+        ssl_version=ssl.PROTOCOL_TLS_SERVER,
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -169,6 +169,7 @@ def build(
         channel_timeout_s=settings.channel_timeout_s,
         channel_timeout_max_s=settings.channel_timeout_max_s,
         clock=clock,
+        require_tls=settings.require_tls,
         server_key=server_key,
     )
 

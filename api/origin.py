@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from starlette.types import Scope
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+_LOOPBACK: Final = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
 _HOST: Final = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 _SCHEMES: Final = {"http", "https"}
 
@@ -84,6 +85,13 @@ class Origin:
             if not is_in(hop, self._trusted):
                 return hop
         return hops[0] if hops else str(peer)
+
+    def is_private(self, scope: Scope, headers: Headers) -> bool:
+        """Whether nobody between could read the request: by TLS, or from this machine."""
+        scheme = scope["scheme"]
+        if self._from_proxy(scope):
+            scheme = headers.get("x-forwarded-proto", scheme).rpartition(",")[2].strip().lower()
+        return scheme == "https" or is_in(self.address(scope, headers), _LOOPBACK)
 
     def base_url(self, scope: Scope, headers: Headers) -> str:
         """Return scheme and host without a slash at the end.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
+from api import problems
 from api.edge import VISIT
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class Services:
         channel_timeout_s: how long a new channel lives while nobody is connected, in seconds.
         channel_timeout_max_s: the longest such time.
         clock: epoch seconds.
+        require_tls: whether credentials that came without TLS are refused.
         server_key: asked for the 32 bytes that all nodes share.
     """
 
@@ -61,6 +63,7 @@ class Services:
     channel_timeout_s: int
     channel_timeout_max_s: int
     clock: Callable[[], float]
+    require_tls: bool
     server_key: Callable[[], Awaitable[bytes]]
 
 
@@ -88,6 +91,8 @@ async def caller(request: Request, *, by_session: bool = False) -> Caller:
     services = of(request)
     session = await services.sessions.read(request) if by_session else None
     base_url = services.origin.base_url(request.scope, request.headers)
+    if services.require_tls and not services.origin.is_private(request.scope, request.headers):
+        raise problems.Problem(403, "Forbidden", reason="credentials without TLS")
     found = await services.authenticator.caller(
         request.headers,
         request.query_params,

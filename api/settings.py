@@ -21,6 +21,8 @@ MINUTES: Final = 60
 HOURS: Final = 60 * MINUTES
 DAYS: Final = 24 * HOURS
 
+_KEY_CHARACTERS: Final = 32
+_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
 _OWN: Final = "STORAGE_EVENTS_API_"
 
 
@@ -47,6 +49,11 @@ class ApiSettings:
         "PEM file with the certificate chain; empty: HTTP.",
     )
     tls_key: str = setting("STORAGE_EVENTS_API_TLS_KEY", "", "PEM file with the private key.")
+    require_tls: bool = setting(
+        "STORAGE_EVENTS_API_REQUIRE_TLS",
+        False,  # noqa: FBT003 - a default
+        "Whether passwords and tokens that came without TLS are refused, except from loopback.",
+    )
     allowed_origins: tuple[str, ...] = setting(
         "STORAGE_EVENTS_API_ALLOWED_ORIGINS",
         (),
@@ -231,4 +238,31 @@ def from_env(environ: Mapping[str, str]) -> ApiSettings:
             near = difflib.get_close_matches(variable, declared, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise SettingsError(f"{variable}: no such setting{hint}")
-    return settings.from_env(ApiSettings, environ)
+    found = settings.from_env(ApiSettings, environ)
+    _check(found)
+    return found
+
+
+def _check(found: ApiSettings) -> None:
+    """Tell at start what would only fail later.
+
+    Raises:
+        SettingsError: names the variable.
+    """
+    urls = {
+        "REDIS_URL": (found.redis, {"redis", "rediss", "unix"}),
+        "STORAGE_EVENTS_STORAGE_URL": (found.storage, {"http", "https"}),
+        "STORAGE_EVENTS_API_BASE_URL": (found.base_url or "https://-", {"http", "https"}),
+    }
+    for variable, (url, schemes) in urls.items():
+        scheme, separator, rest = url.partition("://")
+        if scheme not in schemes or not separator or not rest:
+            raise SettingsError(f"{variable}: must begin with {' or '.join(sorted(schemes))}://")
+    if bool(found.tls_certificate) != bool(found.tls_key):
+        raise SettingsError(
+            "STORAGE_EVENTS_API_TLS_CERTIFICATE and STORAGE_EVENTS_API_TLS_KEY go together"
+        )
+    if found.server_key and len(found.server_key) < _KEY_CHARACTERS:
+        raise SettingsError(f"STORAGE_EVENTS_SERVER_KEY: at least {_KEY_CHARACTERS} characters")
+    if found.log_level not in _LEVELS:
+        raise SettingsError(f"STORAGE_EVENTS_LOG_LEVEL: one of {', '.join(_LEVELS)}")

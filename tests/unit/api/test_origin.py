@@ -87,3 +87,14 @@ def test_a_bad_network_is_said_at_start() -> None:
     """A mistyped setting ends the process with a sentence."""
     with pytest.raises(SettingsError, match="neither an address"):
         networks(["10.0.0.0/99"])
+
+
+def test_what_is_private() -> None:
+    """TLS to us or to our proxy, or this machine; not what a stranger claims."""
+    origin = Origin("", ("10.0.0.1",))
+    https = Headers({"x-forwarded-proto": "https", "x-forwarded-for": "192.0.2.1"})
+    assert origin.is_private(_scope("192.0.2.1", "https"), Headers({}))
+    assert origin.is_private(_scope("127.0.0.1"), Headers({}))
+    assert origin.is_private(_scope("10.0.0.1"), https)
+    assert not origin.is_private(_scope("192.0.2.1"), https)
+    assert not origin.is_private(_scope("10.0.0.1"), Headers({"x-forwarded-for": "192.0.2.1"}))

@@ -33,6 +33,12 @@ def test_addresses_of_neighbours_follow_from_ports() -> None:
         ({"STORAGE_EVENTS_API_BASEURL": "x"}, "did you mean STORAGE_EVENTS_API_BASE_URL"),
         ({"API_PORT": "many"}, "API_PORT"),
         ({"STORAGE_EVENTS_API_BODY_BYTES": "1k"}, "STORAGE_EVENTS_API_BODY_BYTES"),
+        ({"REDIS_URL": "localhost:6379"}, "REDIS_URL: must begin with redis"),
+        ({"STORAGE_EVENTS_STORAGE_URL": "ftp://x"}, "STORAGE_EVENTS_STORAGE_URL"),
+        ({"STORAGE_EVENTS_API_BASE_URL": "events.example.org"}, "must begin with http"),
+        ({"STORAGE_EVENTS_API_TLS_KEY": "k.pem"}, "go together"),
+        ({"STORAGE_EVENTS_SERVER_KEY": "short"}, "at least 32"),
+        ({"STORAGE_EVENTS_LOG_LEVEL": "chatty"}, "STORAGE_EVENTS_LOG_LEVEL"),
     ],
 )
 def test_a_mistake_is_told_with_the_variable(environ: dict[str, str], words: str) -> None:
@@ -43,7 +49,7 @@ def test_a_mistake_is_told_with_the_variable(environ: dict[str, str], words: str
 
 def test_keys_do_not_show_themselves() -> None:
     """Neither in a repr nor in the help."""
-    environ = {"STORAGE_EVENTS_SERVICE_KEY": "hush", "STORAGE_EVENTS_SERVER_KEY": "hush"}
+    environ = {"STORAGE_EVENTS_SERVICE_KEY": "hush", "STORAGE_EVENTS_SERVER_KEY": "hush" * 8}
     assert "hush" not in repr(settings.from_env(environ))
 
 
@@ -54,6 +60,16 @@ def test_the_command_says_what_is_wrong_and_ends_with_2(
     monkeypatch.setenv("STORAGE_EVENTS_API_NOPE", "1")
     assert main(["serve"]) == 2
     assert capsys.readouterr().err.startswith("error: STORAGE_EVENTS_API_NOPE: no such setting")
+
+
+def test_a_certificate_that_is_not_there_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A sentence, no traceback."""
+    monkeypatch.setenv("STORAGE_EVENTS_API_TLS_CERTIFICATE", "/nope/cert.pem")
+    monkeypatch.setenv("STORAGE_EVENTS_API_TLS_KEY", "/nope/key.pem")
+    assert main(["serve"]) == 2
+    assert "TLS certificate and key cannot be used" in capsys.readouterr().err
 
 
 def test_help_lists_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
