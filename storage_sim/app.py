@@ -12,7 +12,7 @@ from pipeline.authz import tokens
 from pipeline.authz.caveat_values import BadCaveat, parse_networks
 from schemas.errors import SettingsError
 from storage_sim import macaroon_login, serving
-from storage_sim.authentication import Authenticator
+from storage_sim.authentication import Authenticator, for_known_users
 from storage_sim.billing import Biller
 from storage_sim.doors import webdav
 from storage_sim.doors.layers import layers
@@ -52,7 +52,7 @@ def _authenticator(settings: StorageSettings, users: Users, keys: MacaroonKeys) 
     file = settings.issuers_file
     issuers = issuer_files.read_issuers(Path(file)) if file else {}
     readers = [
-        macaroon_login.reader(keys.lookup),
+        for_known_users(macaroon_login.reader(keys.lookup), users),
         tokens.reader(issuers.values(), users.find, time.time),
     ]
     return Authenticator(users, token_readers=readers)

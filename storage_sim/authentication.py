@@ -15,6 +15,7 @@ import secrets
 import threading
 import time
 from collections import OrderedDict
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from pipeline.authz import caveats
@@ -177,6 +178,26 @@ class Authenticator:
         wait_s = min(2.0 ** (count - _FREE_FAILURES), _SLOWEST_S) - (now_s - last_s)
         if wait_s > 0:
             raise TooManyAttempts(max(1, round(wait_s)))
+
+
+def for_known_users(read: TokenReader, users: Users) -> TokenReader:
+    """Return a token reader for tokens that say themselves who somebody is, as macaroons do.
+
+    What was true when such a token was made may be so no more: a user who is gone is refused, and
+    groups they have left are left out.
+    """
+
+    def read_for_known(token: str) -> Principal | None:
+        principal = read(token)
+        if principal is None:
+            return None
+        user = users.find(principal.user)
+        if user is None or user.uid != principal.uid:
+            raise Refused("the token's user is not known any more")
+        gids = tuple(gid for gid in principal.gids if gid in user.gids)
+        return replace(principal, gids=gids)
+
+    return read_for_known
 
 
 def _bound(remembered: OrderedDict[Any, Any], most: int) -> None:

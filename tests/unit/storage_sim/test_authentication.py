@@ -242,3 +242,28 @@ def test_what_is_remembered_is_bounded(
         with pytest.raises(BadCredentials):
             authenticator.authenticate(basic(f"user{number}", "x"), [], HERE)
     assert len(authenticator._wrong) == 100
+
+
+@pytest.mark.parametrize(
+    ("name", "uid", "gids", "left"),
+    [
+        ("alice", 1001, (1001, 2000), (1001, 2000)),
+        ("alice", 1001, (1001, 3000), (1001,)),
+        ("alice", 1001, (3000,), ()),
+        ("alice", 1002, (1001,), None),
+        ("gone", 1001, (1001,), None),
+    ],
+)
+def test_what_a_token_says_of_its_user_must_still_be_true(
+    tmp_path: Path, name: str, uid: int, gids: tuple[int, ...], left: tuple[int, ...] | None
+) -> None:
+    """Who is gone is refused; groups that were left do not come back with an old macaroon."""
+    found = Users(written(tmp_path, FILE))
+    read = authentication.for_known_users(lambda _token: Principal(name, uid, gids), found)
+    if left is None:
+        with pytest.raises(Refused, match="not known any more"):
+            read("token")
+    else:
+        principal = read("token")
+        assert principal is not None
+        assert principal.gids == left
