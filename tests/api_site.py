@@ -78,13 +78,17 @@ class ApiSite:
 
     def up(self) -> None:
         """Start everything and wait until it is ready."""
-        self.storage.start()
-        self.storage.wait_ready(lambda: _missing(self.rest_url), timeout_s=60)
+        self.storage_up()
         for process in (self.worker, *self.nodes):
             process.start()
         self.worker.wait_ready(lambda: _missing(self._health_url), timeout_s=60)
         for url, node in zip(self.urls, self.nodes, strict=True):
             self.ready(node, url)
+
+    def storage_up(self) -> None:
+        """Start the storage and wait until it is ready."""
+        self.storage.start()
+        self.storage.wait_ready(lambda: _missing(self.rest_url), timeout_s=60)
 
     def ready(self, node: Process, url: str) -> None:
         """Wait until a node can do its work."""

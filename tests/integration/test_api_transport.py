@@ -58,7 +58,7 @@ def test_tls(kafka_bootstrap: str, redis_url: str, tmp_path: Any) -> None:
             },
         )
         try:
-            started.storage.start()
+            started.storage_up()
             started.nodes[0].start()
             port = int(started.urls[0].rpartition(":")[2])
             answer = _over_tls(port, certificate)
