@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -10,7 +12,7 @@ import httpx_sse
 import pytest
 
 from deploy.local import stack as local
-from deploy.local.demonstrators import Demonstrator
+from deploy.local.demonstrators import ROOT, Demonstrator
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -94,6 +96,23 @@ class Reader:
                 if not outcomes:
                     return told
         raise AssertionError("the stream ended")
+
+
+def test_the_how_to_runs_as_it_stands(stack: Stack, tmp_path: Path) -> None:
+    text = (ROOT / "docs/how-to/write-an-ingest-rule.md").read_text()
+    (rules, *_) = re.findall(r"^```toml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    (commands,) = re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    (tmp_path / "rules.toml").write_text(rules)
+    (tmp_path / ".run").symlink_to(stack.run)
+    for name in (".venv", "examples", "README.md"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    state = f"export STORAGE_EVENTS_INGEST_STATE={tmp_path}/ingest\n"
+    done = subprocess.run(
+        ["bash", "-c", "set -eu; trap 'kill $(jobs -p)' EXIT\n" + state + commands],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert '"words": {' in done.stdout
 
 
 @pytest.mark.usefixtures("ingest")
