@@ -39,6 +39,23 @@ def _default(source: Source, field: Any) -> Any:
     return default.encode("latin-1") if kind in ("bytes", "fixed") else default
 
 
+def _write_array(source: Source, schema: Any, value: str) -> None:
+    item = source.new()
+    source.add(f"if {value}:")
+    source.indent()
+    size = source.new()
+    source.add(
+        f"{size} = len({value})",
+        f"add(_VARINTS[{size}] if {size} < _SMALL else _long({size}))",
+        f"for {item} in {value}:",
+    )
+    source.indent()
+    _write(source, schema["items"], item)
+    source.dedent()
+    source.dedent()
+    source.add("add(b'\\x00')")
+
+
 def _write(source: Source, schema: Any, value: str) -> None:
     schema = source.resolve(schema)
     if isinstance(schema, list):
@@ -66,19 +83,6 @@ def _write(source: Source, schema: Any, value: str) -> None:
     elif kind == "fixed":
         source.add(f"add(_fixed({value}, {schema['size']}))")
     elif kind == "array":
-        item = source.new()
-        source.add(f"if {value}:")
-        source.indent()
-        size = source.new()
-        source.add(
-            f"{size} = len({value})",
-            f"add(_VARINTS[{size}] if {size} < _SMALL else _long({size}))",
-            f"for {item} in {value}:",
-        )
-        source.indent()
-        _write(source, schema["items"], item)
-        source.dedent()
-        source.dedent()
-        source.add("add(b'\\x00')")
+        _write_array(source, schema, value)
     elif kind == "record":
         _write_record(source, schema, value)
