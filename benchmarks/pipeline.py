@@ -1,6 +1,6 @@
 """How many billing records a worker derives a second, beside bare aiokafka and stock Faust.
 
-    python -m benchmarks pipeline [--records 60000] [--shards 4] [--event-types inotify] [--json]
+    python -m benchmarks pipeline [--records 50000] [--shards 4] [--event-types inotify] [--json]
 
 Each way is a process that reads the same records from Kafka and produces the same messages.
 *bare* is a loop of aiokafka alone; *stock* is Faust with `take` and `topic.send`; *worker* is ours
@@ -107,7 +107,7 @@ def _table(results: dict[str, dict[str, Any]]) -> str:
 def run(arguments: Sequence[str] = ()) -> dict[str, Any]:
     """Measure all ways, print a table and a line of JSON, and return what was measured."""
     parser = argparse.ArgumentParser(prog="benchmarks pipeline", description=__doc__)
-    parser.add_argument("--records", type=int, default=60_000)
+    parser.add_argument("--records", type=int, default=50_000)
     parser.add_argument("--shards", type=int, default=4)
     parser.add_argument("--event-types", default="", help="joined by commas; empty: all")
     parser.add_argument("--repeat", type=int, default=3, help="of the best-of; stock runs once")
