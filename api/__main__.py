@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import signal
 import ssl
 import sys
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ from schemas.settings import help_text
 if TYPE_CHECKING:
     import socket
     from collections.abc import Sequence
+    from types import FrameType
 
     from api.services import Services
     from api.settings import ApiSettings
@@ -38,6 +40,12 @@ class Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, services: Services) -> None:
         super().__init__(config)
         self._services = services
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        """Begin to stop. The signal is not raised again afterwards: the exit status is 0."""
+        if self.should_exit and sig == signal.SIGINT:
+            self.force_exit = True
+        self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take no more connections, end the streams, then all else."""

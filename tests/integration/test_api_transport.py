@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
+import subprocess
+import sys
 import time
 import uuid
 from typing import Any
 
 import pytest
 
+from deploy.local import processes
 from tests import services
 from tests.api_site import ApiSite
-from tests.wire import Answer, basic, call, request
+from tests.wire import Answer, basic, call, connect, request
 
 pytestmark = pytest.mark.stack
 
@@ -38,6 +42,39 @@ def test_only_the_pages_that_are_named_may_read(url: str) -> None:
     assert call("OPTIONS", goal, None, headers={**ours, **preflight}).status == 200
     refused = call("OPTIONS", goal, None, headers={**theirs, **preflight})
     assert refused.all("Access-Control-Allow-Origin") == []
+
+
+# the process
+
+
+def test_a_node_that_is_asked_to_stop_ends_with_0(
+    kafka_bootstrap: str, redis_url: str, redis_prefix: str
+) -> None:
+    """SIGTERM, with a connection that is idle and one in the middle of its head."""
+    (port,) = processes.free_ports(1)
+    environ = {
+        **os.environ,
+        "API_PORT": str(port),
+        "KAFKA_BOOTSTRAP": kafka_bootstrap,
+        "REDIS_URL": redis_url,
+        "STORAGE_EVENTS_REDIS_PREFIX": redis_prefix,
+    }
+    command = [sys.executable, "-m", "api", "serve"]
+    with subprocess.Popen(command, env=environ, stderr=subprocess.DEVNULL) as node:
+        url = f"http://127.0.0.1:{port}"
+        assert processes.wait_until(lambda: _answers(url), timeout_s=30)
+        with connect(url) as idle, connect(url) as half:
+            half.sendall(b"GET / HTTP/1.1\r\nHost")
+            assert idle.fileno() >= 0
+            node.terminate()
+            assert node.wait(20) == 0
+
+
+def _answers(url: str) -> bool:
+    try:
+        return call("GET", f"{url}/health/live", None).status == 200
+    except OSError:
+        return False
 
 
 # transport
