@@ -98,24 +98,37 @@ follow(snapshots)
 return 1
 """
 
+_NEW: Final = """
+local function add(identity, text, slot)
+  local sequence = redis.call('HINCRBY', channel, 'generation', 1)
+  redis.call('HSET', subscriptions, sequence, text)
+  redis.call('HSET', active, identity, sequence)
+  local slots = redis.call('HGET', channel, 'slots')
+  local known = string.find('\\n' .. slots .. '\\n', '\\n' .. slot .. '\\n', 1, true)
+  if slot ~= '' and not known then
+    redis.call('HSET', channel, 'slots', slots == '' and slot or slots .. '\\n' .. slot)
+  end
+  follow(subscriptions)
+  follow(active)
+  changed(sequence)
+  return sequence
+end
+"""
+
+_CARRY_ON: Final = """
+if redis.call('HGET', active, ARGV[2]) ~= ARGV[3] then return 0 end
+redis.call('HSET', subscriptions, ARGV[3], ARGV[4])
+add(ARGV[2], ARGV[5], ARGV[6])
+return 1
+"""
+
 _SUBSCRIBE: Final = """
 if redis.call('EXISTS', channel) == 0 then return {0, 0, ''} end
 local known = redis.call('HGET', active, ARGV[2])
 if known then return {2, tonumber(known), redis.call('HGET', subscriptions, known)} end
 local maximum = tonumber(ARGV[5])
 if maximum > 0 and redis.call('HLEN', active) >= maximum then return {-1, 0, ''} end
-local sequence = redis.call('HINCRBY', channel, 'generation', 1)
-redis.call('HSET', subscriptions, sequence, ARGV[3])
-redis.call('HSET', active, ARGV[2], sequence)
-local slots, slot = redis.call('HGET', channel, 'slots'), ARGV[4]
-local known = string.find('\\n' .. slots .. '\\n', '\\n' .. slot .. '\\n', 1, true)
-if slot ~= '' and not known then
-  redis.call('HSET', channel, 'slots', slots == '' and slot or slots .. '\\n' .. slot)
-end
-follow(subscriptions)
-follow(active)
-changed(sequence)
-return {1, sequence, ''}
+return {1, add(ARGV[2], ARGV[3], ARGV[4]), ''}
 """
 
 _REPLACE: Final = """
@@ -198,11 +211,12 @@ SCRIPTS: Final = {
             "set_timeout": _SET_TIMEOUT,
             "delete": _DELETE,
             "put_snapshot": _PUT_SNAPSHOT,
-            "subscribe": _SUBSCRIBE,
+            "subscribe": _NEW + _SUBSCRIBE,
             "replace": _REPLACE,
             "end": _END,
             "attach": _ATTACH,
             "load": _LOAD,
+            "carry_on": _NEW + _CARRY_ON,
             "look": _LOOK,
             "refresh": _REFRESH,
             "detach": _DETACH,

@@ -207,6 +207,20 @@ class ChannelStore(Protocol):
     ) -> None:
         """End a subscription at a position, or say exactly where one ended that was ended."""
 
+    async def carry_on(
+        self, channel_id: str, ended: Subscription, successor: Subscription
+    ) -> bool:
+        """Replace an active subscription by one with a new sequence, and tell all nodes.
+
+        Args:
+            channel_id: the channel.
+            ended: the old one as it is remembered, for readers that are behind.
+            successor: the new one, with the same id.
+
+        Returns:
+            False when the old one is not active any more; nothing was changed.
+        """
+
     async def move(self, channel_id: str, sequence: int, place: Place) -> None:
         """Keep where a subscription's object is now, and its permissions."""
 

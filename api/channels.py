@@ -131,6 +131,7 @@ class Subscription:
         ended: None while it is active; afterwards the numbers (by shard) after which nothing more
             is told. An ended subscription is kept, unseen by REST, for readers that are behind.
         end: the position of its IN_IGNORED: shard, number, rank.
+        continues: its sequence before its object moved to another shard; 0: it did not.
     """
 
     id: str
@@ -150,6 +151,7 @@ class Subscription:
     metronome: Metronome | None = None
     ended: Mapping[str, int] | None = None
     end: tuple[str, int, int] | None = None
+    continues: int = 0
 
     def replace(self, **changes: Any) -> Subscription:
         """Return a copy with other values."""
@@ -250,8 +252,7 @@ def ending(
 
     Returns:
         For each shard the number after which nothing is told, and the position (shard, number,
-        rank) of the IN_IGNORED, which comes after all else of that number; None for types that
-        have none.
+        rank) of the IN_IGNORED; None for types that have none.
     """
     if subscription.metronome is not None:
         return {}, None
@@ -261,6 +262,19 @@ def ending(
         return ended, None
     shard = shards[0]
     return ended, (shard, ended[shard], LAST_RANK)
+
+
+def in_other_shard(subscription: Subscription, shard: str, number: int) -> Subscription:
+    """Return what a subscription goes on as whose object moved to another shard.
+
+    Args:
+        subscription: with its new path and permissions.
+        shard: the new shard.
+        number: the number there of the move's other half.
+    """
+    return subscription.replace(
+        shard=shard, since={shard: number}, continues=subscription.sequence, snapshot=""
+    )
 
 
 def place_of(subscription: Subscription, positions: Mapping[str, int]) -> Place:

@@ -24,7 +24,10 @@ def deliver(node: Node, message: Message) -> None:
         BadRecord: somebody watches it and it cannot be decoded; it is as if it had not come.
     """
     marks = node.marks[message.event_type.name]
-    if message.number <= marks.get(message.shard, 0):
+    if message.shard not in marks:
+        marks[message.shard] = 0
+        _new_shard(node, message)
+    if message.number <= marks[message.shard]:
         return
     try:
         for member in node.guarded(message):
@@ -33,10 +36,7 @@ def deliver(node: Node, message: Message) -> None:
         if groups:
             _tell_groups(message, groups)
     finally:
-        is_new = message.shard not in marks
         marks[message.shard] = message.number
-        if is_new:
-            _new_shard(node, message)
 
 
 def change(node: Node, message: Message, member: Member) -> None:
@@ -71,7 +71,9 @@ def _tell_groups(message: Message, groups: Sequence[Group[Member]]) -> None:
         _tell_in_order(message, told)
 
 
-def _tell_group(message: Message, telling: Telling, group: Group[Member]) -> None:
+def _tell_group(  # noqa: C901 - the hot loop: a call for each reader would cost more
+    message: Message, telling: Telling, group: Group[Member]
+) -> None:
     """Tell one event to all who asked for the same; what is called here is called for each."""
     middle = sse.middle(telling.payload)
     shard, slot, number, needed = message.shard, message.slot, message.number, telling.scope
@@ -81,6 +83,8 @@ def _tell_group(message: Message, telling: Telling, group: Group[Member]) -> Non
         stream = member.stream
         if stream.held is not None:
             continue
+        if (home := member.subscription.shard) and home != shard:
+            continue  # its object moved: the old shard says so first
         if member.fresh:
             if number <= member.subscription.since.get(shard, 0):
                 continue
@@ -110,7 +114,8 @@ def _tell_in_order(message: Message, told: Sequence[tuple[Telling, Group[Member]
     middles: dict[str, bytes] = {}
     shard, slot, number = message.shard, message.slot, message.number
     for at, member, telling in events:
-        if number <= member.subscription.since.get(shard, 0):
+        home = member.subscription.shard
+        if (home and home != shard) or number <= member.subscription.since.get(shard, 0):
             continue
         if not member.stream.may_see(telling):
             continue

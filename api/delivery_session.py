@@ -192,7 +192,8 @@ class Session(Stream):
         self.add(subscription)
         self.generation = subscription.sequence
         self.layers.append(Layer(self.generation, {}))
-        self.system(sse.NEW_SUBSCRIPTION, subscription=subscription.url)
+        if not subscription.continues:
+            self.system(sse.NEW_SUBSCRIPTION, subscription=subscription.url)
 
     async def _finished_metronomes(self) -> None:
         """Tell the store of metronomes that have ticked their last."""

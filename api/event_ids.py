@@ -72,7 +72,7 @@ def number_of(at: int) -> int:
 
 def read_from(at: int) -> int:
     """Return the number of the last message of which a reader at this place needs nothing."""
-    return number_of(at) if at >= end_of(number_of(at)) else number_of(at) - 1
+    return number_of(at) if at >= end_of(number_of(at)) else max(0, number_of(at) - 1)
 
 
 def ending_rank(at: int, number: int) -> int:

@@ -149,6 +149,23 @@ class MemoryChannelStore(MemoryChannels):
         await self.forget(channel_id, over)
         self._changed(kept, sequence)
 
+    async def carry_on(
+        self, channel_id: str, ended: Subscription, successor: Subscription
+    ) -> bool:
+        """Replace an active subscription by one with a new sequence."""
+        kept = self._find(channel_id)
+        identity = (ended.event_type, ended.id)
+        if kept is None or kept.active.get(identity) != ended.sequence:
+            return False
+        sequence = kept.channel.generation + 1
+        slots = dict.fromkeys([*kept.channel.slots, successor.slot])
+        kept.channel = dataclasses.replace(kept.channel, generation=sequence, slots=tuple(slots))
+        kept.subscriptions[ended.sequence] = ended
+        kept.subscriptions[sequence] = successor.replace(sequence=sequence)
+        kept.active[identity] = sequence
+        self._changed(kept, sequence)
+        return True
+
     async def move(self, channel_id: str, sequence: int, place: Place) -> None:
         """Keep where a subscription's object is now."""
         kept = self._find(channel_id)

@@ -170,6 +170,16 @@ class RedisChannelStore(RedisChannels):
             await self._end(channel_id, _read(sequence, text).replace(ended=dict(ended), end=end))
 
     @guarded
+    async def carry_on(
+        self, channel_id: str, ended: Subscription, successor: Subscription
+    ) -> bool:
+        """Replace an active subscription by one with a new sequence."""
+        identity = f"{ended.event_type}/{ended.id}"
+        old, new = channel_records.to_json(ended), channel_records.to_json(successor)
+        arguments = (identity, ended.sequence, old, new, successor.slot)
+        return bool(await self._run("carry_on", channel_id, *arguments))
+
+    @guarded
     async def move(self, channel_id: str, sequence: int, place: Place) -> None:
         """Keep where a subscription's object is now."""
         kept = self._key("channel", channel_id, "subscriptions")

@@ -161,14 +161,16 @@ class World:
         path: str,
         ancestors: bytes = ROOT,
         permissions: str = "",
+        *,
         positions: Mapping[str, int] | None = None,
+        shard: str = "sim",
     ) -> None:
         """Let a directory stand somewhere."""
         depth = len(ancestors) // 18 + 1
         self.storage.places[path] = channels.Place(
             inode=inode,
             is_directory=True,
-            shard="sim",
+            shard=shard,
             positions=positions or {},
             path=path,
             ancestors=ancestors,

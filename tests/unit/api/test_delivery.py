@@ -8,7 +8,7 @@ import random
 
 import pytest
 
-from tests.delivery_world import BASE, ROOT, ListSink, World, last_id, names
+from tests.delivery_world import BASE, DATA, ROOT, ListSink, World, last_id, names
 
 
 async def test_an_event_reaches_a_reader_as_dcache_writes_it() -> None:
@@ -264,3 +264,76 @@ async def _something_happens(world: World, chance: random.Random, directories: i
             world.deliver(value, step)
         if chance.random() < 0.1:
             await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (1, 2, 0, 3), (1, 2, 3, 0), (1, 0, 2, 3)])
+async def test_a_watch_follows_its_directory_into_another_shard(order: tuple[int, ...]) -> None:
+    """Whatever partition is read first: the old shard's events, the move, the new shard's."""
+    async with World(2) as world:
+        channel = await world.channel()
+        await world.subscribe(channel.id)
+        sink = await world.connect(channel.id)
+        await world.until_live(sink)
+        await world.happen("before")
+        twins = {"sim": world.number + 1, "other": world.number + 2}
+        halves = [("FROM", "sim", "other"), ("TO", "other", "sim")]
+        messages = [
+            world.message(
+                "data", kind="RENAME", inode=DATA, type="DIR", ancestors=ROOT + b"o" * 18,
+                path="/o/data", permissions="0:0:755 0:0:755 0:0:755", cookie="c" * 22, half=half,
+                shard=shard, twin={"shard": twin, "number": twins[twin]},
+                source={
+                    "ancestors": ROOT, "permissions": "0:0:755 0:0:755", "path": "/data",
+                    "name": "data",
+                },
+            )
+            for half, shard, twin in halves
+        ]  # fmt: skip
+        messages += [
+            world.message(
+                name, shard="other", ancestors=ROOT + b"o" * 18 + DATA, path=f"/o/data/{name}",
+                permissions="0:0:755 0:0:755 0:0:755 0:0:644",
+            )
+            for name in ("first", "second")
+        ]  # fmt: skip
+        world.storage.places["/data"] = None
+        world.directory(DATA, "/o/data", ROOT + b"o" * 18, shard="other")
+        for index in order:
+            await world.log_it(*messages[index])
+            world.deliver(messages[index][0])
+            await asyncio.sleep(0.01)
+        await sink.until(lambda sink: "second" in names(sink))
+        assert names(sink) == ["before", "first", "second"]
+        assert ["SYSTEM" in kind for kind, _, _ in sink.frames] == [False] * 4
+        again = await world.connect(channel.id, node=1, last_event_id=sink.frames[0][1])
+        await again.until(lambda again: "second" in names(again))
+        assert again.frames[0][2] == sink.frames[1][2]
+        assert names(again) == ["first", "second"]
+        (kept,) = await world.store.subscriptions(channel.id)
+        assert (kept.shard, kept.path) == ("other", "/o/data")
+
+
+async def test_a_recursive_watch_over_shards_learns_of_a_new_one_and_loses_nothing() -> None:
+    """Ids name each shard as soon as there is more than one; a new one begins at its first."""
+    async with World(2) as world:
+        channel = await world.channel()
+        made = await world.subscribe(channel.id, recursive=True)
+        await world.store.unsubscribe(channel.id, "inotify", made.id, {})
+        await world.store.forget(channel.id, [made.sequence])
+        place = world.storage.places["/data"]
+        assert place is not None
+        spanning = made.replace(shard="", since={"sim": 0}, sequence=0)
+        await world.store.subscribe(channel.id, spanning)
+        got: list[str] = []
+        last: str | None = None
+        for turn in range(9):
+            sink = await world.connect(channel.id, node=turn % 2, last_event_id=last)
+            for shard in ["sim", "b", "c"][: 1 + turn // 3]:
+                await world.happen(shard=shard)
+            wanted = world.number - len(got)
+            await sink.until(lambda sink, wanted=wanted: len(names(sink)) == wanted)
+            taken = max(1, wanted - 1) if turn < 8 else wanted
+            events = [one for one in sink.frames if one[1]][:taken]
+            got += [json.loads(data)["event"]["name"] for _, _, data in events]
+            last = events[-1][1]
+        assert sorted(got) == sorted(f"f{n}" for n in range(1, 19))

@@ -124,7 +124,7 @@ def test_places_compare_like_positions(number: int, rank: int, sequence: int) ->
     assert at < event_ids.place(number, rank, sequence + 1) < event_ids.place(number, rank + 1, 0)
     assert at < event_ids.end_of(number) < event_ids.behind(number) < event_ids.place(number + 1)
     assert event_ids.number_of(at) == number
-    assert event_ids.read_from(at) == number - 1
+    assert event_ids.read_from(at) == max(0, number - 1)
     assert event_ids.read_from(event_ids.end_of(number)) == number
     assert event_ids.read_from(event_ids.behind(number)) == number
 
