@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 BOB = Principal("bob", 1002, (1002,))
 CAROL = Principal("carol", 1003, (1003,))
 _EVENTS = "/api/v1/events"
-_TIMEOUT_S = 20.0
+_TIMEOUT_S = 60.0
 
 # What chance or a server key made: the same thing gets the same number in both histories.
 _NAMES = re.compile(
@@ -33,8 +33,9 @@ _NAMES = re.compile(
     r"|\b[0-9A-F]{36}\b"
 )
 _IDS = re.compile(r"(?m)^id: \d+$")
-# comes by the clock alone
+# what comes by the clock alone
 _KEEP_ALIVE = re.compile(r"(?m)^: k\n")
+_DURATION = re.compile(r'(?<="durationMs":)\d+')
 
 
 class Alice:
@@ -72,6 +73,8 @@ class Alice:
             ("/pub/hid", BOB, 0o700),
             ("/pub/x", BOB, 0o711),
             ("/pub/x/open", SYSTEM, 0o777),
+            ("/pub/x/s", BOB, 0o755),
+            ("/pub/hid/s", BOB, 0o755),
         ]:
             storage.mkdir(SYSTEM, path, mode=mode)
             storage.chown(SYSTEM, path, uid=owner.uid, gid=owner.gids[0])
@@ -88,11 +91,11 @@ class Alice:
         with contextlib.suppress(OperationFailed):
             match operation.kind:
                 case "write":
-                    storage.write(BOB, path, b"secret", mode=0o600)
+                    storage.write(BOB, path, b"secret")
                 case "delete":
                     storage.delete(BOB, path)
                 case "mkdir":
-                    storage.mkdir(BOB, path, mode=0o700)
+                    storage.mkdir(BOB, path)
                 case "rmdir":
                     storage.rmdir(BOB, path)
                 case "rename":
@@ -140,10 +143,12 @@ class Alice:
     # --- what alice does
 
     async def begin(self) -> None:
-        """Make a channel, watch where marks are made, connect."""
+        """Make a channel, watch where marks are made and everything there is, connect."""
         answer = await self._ask("POST", f"{_EVENTS}/channels")
         self._channel = answer.headers["location"].rpartition("/")[2]
         await self._subscribe({"path": "/mark"}, "inotify")
+        for event_type in ("inotify", "transfer", "replication"):
+            await self._subscribe({"path": "/", "recursive": True}, event_type)
         await self._connect()
 
     async def step(self, step: h.Step) -> None:
@@ -170,7 +175,9 @@ class Alice:
                 await self._connect(self._last_id if resume else "")
 
     async def end(self) -> None:
-        """Hear all there is, and go."""
+        """Ask for everything hidden, hear all there is, and go."""
+        for path in h.SECRETS:
+            await self.step(h.Ask(path))
         await self._disconnect()
         await self._http.aclose()
 
@@ -241,7 +248,7 @@ class Alice:
         Events of different types come from different topics, and a subscription that is closed is
         closed when the storage has answered.
         """
-        stream = _IDS.sub("id: #", _KEEP_ALIVE.sub("", stream))
+        stream = _DURATION.sub("0", _IDS.sub("id: #", _KEEP_ALIVE.sub("", stream)))
         blocks = [block for block in stream.split("\n\n") if block]
         ends = [(f'"{url}"}}', number) for url, number in self._subscriptions.items()]
         return sorted(

@@ -89,6 +89,9 @@ class Reconnect(NamedTuple):
 Step = Visible | Ask | Subscribe | Lists | Reconnect
 
 _NAMES = st.sampled_from(["h0", "h1", "h2", "s"])
+
+SECRETS = (*CLOSED[:3], *(f"{folder}/{name}" for folder in CLOSED[:2] for name in ("h0", "s")))
+"""What alice asks for in the end; she must not find out what of it is there."""
 _HIDDEN_PATHS = st.builds(
     lambda folder, name: f"{folder}/{name}", st.sampled_from([*CLOSED, *CLOSABLE]), _NAMES
 )
@@ -125,6 +128,7 @@ STEPS: st.SearchStrategy[Step] = st.one_of(
     VISIBLE,
     VISIBLE,
     st.builds(Ask, _ASKED),
+    st.builds(Ask, st.sampled_from(CLOSED[:3])),
     st.builds(
         Subscribe,
         _ASKED,
@@ -151,5 +155,5 @@ class Pair(NamedTuple):
     other: list[list[Hidden]]
 
 
-_BOBS = st.lists(st.lists(HIDDEN, max_size=4), min_size=12, max_size=12)
-PAIRS = st.builds(Pair, st.lists(STEPS, min_size=1, max_size=12), _BOBS, _BOBS)
+_BOBS = st.lists(st.lists(HIDDEN, max_size=4), min_size=10, max_size=10)
+PAIRS = st.builds(Pair, st.lists(STEPS, min_size=1, max_size=10), _BOBS, _BOBS)
