@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import secrets
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -90,6 +91,7 @@ class Hub:
             slow_reader_grace_s=slow_reader_grace_s,
         )
         self._node.server_key = server_key
+        self._deliver = functools.partial(delivery_live.deliver, self._node)
         self._store = store
         self._feed = feed
         self._keep_alive_s = keep_alive_s
@@ -103,22 +105,22 @@ class Hub:
 
     async def start(self) -> None:
         """Begin to read Kafka and to listen to other nodes; returns at once, both are retried."""
-        work: list[Coroutine[Any, Any, None]] = [
-            self._feed.run(self._deliver, self._node.learn),
-            self._listen(),
-            self._keep_alive(),
-            self._keep_channels(),
-            self._keep_cursors(),
-            self._keep_principals(),
+        work: list[Callable[[], Coroutine[Any, Any, None]]] = [
+            functools.partial(self._feed.run, self._deliver, self._node.learn),
+            self._listen,
+            self._keep_alive,
+            self._keep_channels,
+            self._keep_cursors,
+            self._keep_principals,
         ]
-        self._tasks = [asyncio.create_task(one) for one in work]
+        self._tasks = [asyncio.create_task(_unceasing(one)) for one in work]
 
     async def stop(self) -> None:
         """Say SHUTDOWN on every stream, save the cursors, end everything; again does nothing."""
         self._stopping = True
         streams = list(self._streams.values())
         for stream in streams:
-            stream.finish(sse.SHUTDOWN)
+            stream.shut_down()
         for stream in streams:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stream.ended.wait(), _REFRESH_S)
@@ -138,9 +140,9 @@ class Hub:
         """Attach a new connection to a channel; the old one, on whatever node, is told and ends.
 
         Args:
-            channel_id: a channel of this principal's (the caller has checked `owner_key`).
+            channel_id: of this principal (the caller has checked `owner_key`).
             principal: who reads.
-            credentials: handed to the gatekeeper as they are.
+            credentials: handed to the gatekeeper.
             last_event_id: the header as it came, or None.
             resume: without a usable id, go on where the last connection was served to.
 
@@ -191,9 +193,6 @@ class Hub:
     def _forget(self, session: Session) -> None:
         if self._streams.get(session.channel.id) is session:
             del self._streams[session.channel.id]
-
-    def _deliver(self, message: Message) -> None:
-        delivery_live.deliver(self._node, message)
 
     # --- other nodes
 
@@ -277,12 +276,11 @@ class Hub:
         while True:
             await asyncio.sleep(_LOOK_S)
             told = [one for one in self._streams.values() if one.told_since_saved]
-            for stream in told[:_CURSORS_AT_ONCE]:
-                stream.told_since_saved = False
+            told = told[:_CURSORS_AT_ONCE]
             with contextlib.suppress(Unavailable):
-                await self._store.save_cursors(
-                    [one.saved_cursor() for one in told[:_CURSORS_AT_ONCE]]
-                )
+                await self._store.save_cursors([one.saved_cursor() for one in told])
+                for stream in told:
+                    stream.told_since_saved = False
 
     async def _keep_principals(self) -> None:
         """Ask now and then who the readers are: users leave groups, and tokens are withdrawn."""
@@ -290,3 +288,13 @@ class Hub:
             await asyncio.sleep(self._principal_check_s)
             for stream in list(self._streams.values()):
                 await stream.check_principal()
+
+
+async def _unceasing(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Do a hub's work for ever: a bug in one round must not leave a node deaf."""
+    while True:
+        try:
+            await work()
+        except Exception:
+            logger.exception("a part of delivery failed and begins again")
+        await asyncio.sleep(_RETRY_S)

@@ -67,6 +67,7 @@ class Session(Stream):
         self._changed: set[int] = set()
         self._is_stale = False
         self._has_begun = False
+        self._kept_cursor = attachment.channel.cursor
         self._is_doubted = False
         self._on_end = on_end
         self._expiry: asyncio.TimerHandle | None = None
@@ -161,6 +162,7 @@ class Session(Stream):
         self.version = attachment.channel.version
         self.layers = layers(self, attachment, self._given)
         self._has_begun = True
+        del self._attachment, self._given  # thousands of idle streams need not keep them
 
     async def _news(self) -> None:
         """Take over what was changed in the store: what notices named, or all."""
@@ -281,7 +283,7 @@ class Session(Stream):
             sink.write(self._goodbye)
         sink.close()
         self.node.flusher.forget(self)
-        cursor = self._attachment.channel.cursor
+        cursor = self._kept_cursor
         if self._has_begun:
             cursor = self.ids.encode(self.cursor()).decode()
         for member in list(self.members.values()):
