@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+from typing import Any
 
 import pytest
 
@@ -266,6 +267,23 @@ async def _something_happens(world: World, chance: random.Random, directories: i
             await asyncio.sleep(0)
 
 
+def _halves(world: World) -> list[Any]:
+    """Make the two messages of a move of /data to /o/data, in shard `other`."""
+    twins = {"sim": world.number + 1, "other": world.number + 2}
+    return [
+        world.message(
+            "data", kind="RENAME", inode=DATA, type="DIR", ancestors=ROOT + b"o" * 18,
+            path="/o/data", permissions="0:0:755 0:0:755 0:0:755", cookie="c" * 22, half=half,
+            shard=shard, twin={"shard": twin, "number": twins[twin]},
+            source={
+                "ancestors": ROOT, "permissions": "0:0:755 0:0:755", "path": "/data",
+                "name": "data",
+            },
+        )
+        for half, shard, twin in (("FROM", "sim", "other"), ("TO", "other", "sim"))
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("order", [(0, 1, 2, 3), (1, 2, 0, 3), (1, 2, 3, 0), (1, 0, 2, 3)])
 async def test_a_watch_follows_its_directory_into_another_shard(order: tuple[int, ...]) -> None:
     """Whatever partition is read first: the old shard's events, the move, the new shard's."""
@@ -275,20 +293,7 @@ async def test_a_watch_follows_its_directory_into_another_shard(order: tuple[int
         sink = await world.connect(channel.id)
         await world.until_live(sink)
         await world.happen("before")
-        twins = {"sim": world.number + 1, "other": world.number + 2}
-        halves = [("FROM", "sim", "other"), ("TO", "other", "sim")]
-        messages = [
-            world.message(
-                "data", kind="RENAME", inode=DATA, type="DIR", ancestors=ROOT + b"o" * 18,
-                path="/o/data", permissions="0:0:755 0:0:755 0:0:755", cookie="c" * 22, half=half,
-                shard=shard, twin={"shard": twin, "number": twins[twin]},
-                source={
-                    "ancestors": ROOT, "permissions": "0:0:755 0:0:755", "path": "/data",
-                    "name": "data",
-                },
-            )
-            for half, shard, twin in halves
-        ]  # fmt: skip
+        messages = _halves(world)
         messages += [
             world.message(
                 name, shard="other", ancestors=ROOT + b"o" * 18 + DATA, path=f"/o/data/{name}",
