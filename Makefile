@@ -21,6 +21,7 @@ check: $(READY)  ## format, lint, types, import rules, architecture
 	$(PY) -m pytest -q tests/architecture
 
 test: check  ## check, then every test: the fast ones first, then those with real services
+	@deploy/local/outside-programs.sh
 	$(PY) -m pytest -q -m "not conformance" tests/unit tests/contract
 	$(PY) -m pytest -q -m "not conformance" tests/conformance tests/integration tests/e2e
 

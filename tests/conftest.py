@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import shutil
 import uuid
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,15 @@ _NAMES = {
     "SCHEMA_REGISTRY_URL",
 }  # fmt: skip
 _NO_CLUSTER = 10.0
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test whose outside programs are not installed; in CI that is a failure."""
+    needed = [name for mark in item.iter_markers("programs") for name in mark.args]
+    missing = [name for name in needed if shutil.which(name) is None]
+    if missing:
+        text = f"not installed: {', '.join(missing)} (deploy/local/outside-programs.sh, as root)"
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(text)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -167,7 +167,10 @@ def test_files_are_clean(pattern: re.Pattern[str]) -> None:
 
 
 # What may skip outside of CI, and why.
-MAY_SKIP = {"tests/conformance/kernel/test_permissions.py": "only root can become other users"}
+MAY_SKIP = {
+    "tests/conformance/kernel/test_permissions.py": "only root can become other users",
+    "tests/conftest.py": "only root can install the outside programs",
+}
 
 
 def test_no_test_is_skipped() -> None:

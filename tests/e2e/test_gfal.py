@@ -14,7 +14,7 @@ from tests.sites import Site
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120), pytest.mark.programs("gfal-copy")]
 
 CONTENT = os.urandom(1_000_000)
 ADLER32 = f"{zlib.adler32(CONTENT):08x}"

@@ -20,7 +20,11 @@ if TYPE_CHECKING:
     from deploy.local.listener import Listener
     from deploy.local.stack import Stack
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.timeout(120),
+    pytest.mark.programs("rclone", "cadaver"),
+]
 
 LOGIN = f"alice:{local.password('alice')}"
 UPLOAD = ("IN_CREATE", "IN_OPEN", "IN_MODIFY", "IN_CLOSE_WRITE")

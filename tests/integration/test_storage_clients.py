@@ -37,6 +37,7 @@ def bob(doors: Doors) -> Iterator[httpx.Client]:
         yield client
 
 
+@pytest.mark.programs("litmus")
 def test_litmus(doors: Doors, tmp_path: Path) -> None:
     """WebDAV's test suite passes whole: basic, copymove, props, locks, http."""
     said = run("litmus", f"{doors.url}/home/alice/", "alice", "alice-demo", folder=tmp_path)
@@ -45,6 +46,7 @@ def test_litmus(doors: Doors, tmp_path: Path) -> None:
     assert all("0 failed" in line for line in summaries), said
 
 
+@pytest.mark.programs("rclone")
 def test_rclone(doors: Doors, tmp_path: Path) -> None:
     """A tree goes up, is listed, compared and comes down again; a move is one rename."""
     up, down = tmp_path / "up", tmp_path / "down"
@@ -74,6 +76,7 @@ def test_rclone(doors: Doors, tmp_path: Path) -> None:
     assert kinds(records, "/data/exp/up") == ["MKDIR", "RMDIR"]
 
 
+@pytest.mark.programs("cadaver")
 def test_cadaver(doors: Doors, tmp_path: Path) -> None:
     """The old command line client works."""
     (tmp_path / "f.txt").write_text("by cadaver\n")

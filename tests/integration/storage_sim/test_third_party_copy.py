@@ -84,6 +84,7 @@ def test_curl_copies_with_macaroons(sites: tuple[Site, Site], is_pull: bool) -> 
 
 
 @pytest.mark.e2e
+@pytest.mark.programs("davix-cp")
 @pytest.mark.parametrize("mode", ["pull", "push"])
 def test_davix_copies_with_macaroons(sites: tuple[Site, Site], mode: str) -> None:
     a, b = sites
