@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 USERS = ("admin", "alice", "bob", "carol")
-_READY_S = 60.0
+_READY_S = 120.0
 _ANSWER_S = 2.0
 
 
