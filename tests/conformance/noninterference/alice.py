@@ -178,6 +178,7 @@ class Alice:
         """Ask for everything hidden, hear all there is, and go."""
         for path in h.SECRETS:
             await self.step(h.Ask(path))
+        await self._ask("GET", f"{self._house.storage_url}/api/v1/namespace/pub")
         await self._disconnect()
         await self._http.aclose()
 

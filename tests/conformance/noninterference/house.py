@@ -99,6 +99,7 @@ class House:
     Attributes:
         storage: for operations.
         url: the node's address.
+        storage_url: the storage's REST, which users may ask, too.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -119,7 +120,7 @@ class House:
         self._offsets = itertools.count(1)
         self._stack = contextlib.AsyncExitStack()
         self._hub: Hub | None = None
-        self.url = ""
+        self.url = self.storage_url = ""
 
     async def __aenter__(self) -> Self:
         rest = Rest(
@@ -131,10 +132,10 @@ class House:
             threads=4,
         )
         served = _served(rest.application(), lifespan="off")
-        storage_url = await self._stack.enter_async_context(served)
+        self.storage_url = await self._stack.enter_async_context(served)
         settings = ApiSettings(
             base_url="http://events.example.org",
-            storage_url=storage_url,
+            storage_url=self.storage_url,
             service_key=Secret(_KEY),
             server_key=Secret("0123456789abcdef0123456789abcdef"),
             requests_per_user_s=0,
