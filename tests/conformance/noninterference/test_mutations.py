@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Break = Callable[[pytest.MonkeyPatch], None]
 
 SEARCH = settings(
-    max_examples=300,
+    max_examples=150,
     deadline=None,
     database=None,
     phases=[Phase.generate],
