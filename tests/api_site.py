@@ -8,6 +8,7 @@ import threading
 from typing import TYPE_CHECKING
 
 import httpx
+from aiokafka.admin import AIOKafkaAdminClient
 
 from deploy.local.processes import Process, free_ports
 
@@ -38,6 +39,7 @@ class ApiSite:
         settings: dict[str, str] | None = None,
     ) -> None:
         self.folder = run
+        self._prefix = prefix
         rest, webdav, health, *api_ports = free_ports(3 + nodes)
         self._environment = {
             "STORAGE_EVENTS_SERVICE_KEY": "a key of both",
@@ -95,9 +97,10 @@ class ApiSite:
         node.wait_ready(lambda: _missing(url), timeout_s=60)
 
     def down(self) -> None:
-        """End everything."""
+        """End everything, and leave no topics behind."""
         for process in (*self.nodes, self.worker, self.storage):
             process.kill()
+        asyncio.run(_delete_topics(self._environment["KAFKA_BOOTSTRAP"], self._prefix))
 
     def webdav(self, user: str = "alice") -> httpx.Client:
         """Return a client of the WebDAV door."""
@@ -106,6 +109,17 @@ class ApiSite:
     def log(self, index: int = 0) -> str:
         """Return what a node has logged."""
         return self.nodes[index].log.read_text()
+
+
+async def _delete_topics(bootstrap: str, prefix: str) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    try:
+        await admin.start()
+        topics = [topic for topic in await admin.list_topics() if topic.startswith(prefix)]
+        if topics:
+            await admin.delete_topics(topics)
+    finally:
+        await admin.close()
 
 
 def _missing(url: str) -> str:
