@@ -214,7 +214,8 @@ def main() -> None:
     parser.add_argument("--redis", required=True)
     parser.add_argument("--prefix", required=True)
     parser.add_argument("--keep-alive-s", type=float, default=15.0)
-    parser.add_argument("--unsent-limit-bytes", type=int, default=1_048_576)
+    # No replay agent runs here, so a stream that fell behind could not catch up.
+    parser.add_argument("--unsent-limit-bytes", type=int, default=2**28)
     settings = parser.parse_args()
     app = our_app(settings) if settings.way == "ours" else plain_app(settings)
     http: Any = HttpProtocol if settings.way == "ours" else "httptools"
