@@ -1,9 +1,10 @@
-"""How long an event takes from Kafka to its readers when little happens, and at a steady rate.
+"""How long an event takes: the storage's commit to a client's read, and Kafka to many readers.
 
-    python -m benchmarks latency [--seconds 5] [--cases 1x20,100x100]
+    python -m benchmarks latency [--uploads 200] [--seconds 5] [--cases 1x20,100x100]
 
-A case is readers x events a second. Names carry the instant of producing, in nanoseconds. What
-the storage, its publisher and the worker add is measured by the demo, end to end.
+The first table is the whole way on an idle system: real storage, Kafka, worker, Redis, API, one
+upload at a time. In the second a case is readers x events a second, from producing to reading;
+names carry the instant of producing, in nanoseconds.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
-from benchmarks import fanout, streams
+from benchmarks import chain, fanout, streams
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,12 +40,15 @@ def run(arguments: Sequence[str] = ()) -> dict[str, Any]:
     parser = argparse.ArgumentParser(prog="benchmarks latency", description=__doc__)
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--cases", default=CASES)
+    parser.add_argument("--uploads", type=int, default=200)
     parser.add_argument("--json", action="store_true", help="only the line of JSON")
     settings = parser.parse_args(arguments)
+    whole = chain.measure(settings.uploads)
     rows = asyncio.run(_all(settings))
     if not settings.json:
+        print(streams.table([whole]))
         print(streams.table(rows))
-    result = {"benchmark": "latency", "rows": rows}
+    result = {"benchmark": "latency", "whole": whole, "rows": rows}
     print(json.dumps(result))
     return result
 
