@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import uvloop
@@ -28,16 +29,35 @@ if TYPE_CHECKING:
     from pipeline.settings import PipelineSettings
 
 _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
+_LET_GO_S = 6.0
+"""How long a stop may take beyond the time for what was begun."""
+
 _QUIET = ("faust", "mode", "aiokafka", "pipeline.transport")
 
 
 async def work(chosen: PipelineSettings) -> None:
-    """Run a worker until SIGTERM or SIGINT."""
+    """Run a worker until SIGTERM or SIGINT; it then ends in time, whatever Kafka does."""
     worker = Worker(chosen)
+
+    def stop() -> None:
+        worker.stop()
+        # Faust and aiokafka can swallow a cancellation while a broker is away, and the loop's own
+        # end waits for every task: no time limit inside the loop is certain.
+        limit = threading.Timer(chosen.settle_s + _LET_GO_S, _leave)
+        limit.daemon = True
+        limit.start()
+
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, worker.stop)
+        loop.add_signal_handler(number, stop)
     await worker.run()
+
+
+def _leave() -> None:
+    """End at once; nothing is lost: what is not committed is read again."""
+    logging.getLogger("pipeline").warning("Kafka does not let go in time; the process ends")
+    logging.shutdown()
+    os._exit(0)
 
 
 async def make_topics(chosen: PipelineSettings) -> None:
