@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import shutil
-import socket
 import sys
 import time
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from deploy.local import commits
+from deploy.local import commits, processes
 from deploy.local import stack as local
 from deploy.local.listener import Listener
 from deploy.local.settings import StackSettings
@@ -24,31 +24,12 @@ _ARRIVAL_S = 30.0
 _WARM_UP = 20
 
 
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
-
-
 def _settings() -> StackSettings:
-    api, rest, webdav, health, redis = _free_ports(5)
-    kafka = next(port for port in range(20_000 + rest % 10_000, 40_000) if _two_free(port))
+    base = processes.free_range(7, random.Random())
     return StackSettings(
-        api_port=api, rest_port=rest, webdav_port=webdav, worker_health_port=health,
-        kafka_port=kafka, redis_port=redis, run=_RUN,
+        api_port=base, rest_port=base + 1, webdav_port=base + 2, worker_health_port=base + 3,
+        redis_port=base + 4, kafka_port=base + 5, run=_RUN,
     )  # fmt: skip
-
-
-def _two_free(port: int) -> bool:
-    """Whether Kafka's two ports, this and the next, are free."""
-    try:
-        for each in (port, port + 1):
-            socket.create_server(("127.0.0.1", each)).close()
-    except OSError:
-        return False
-    return True
 
 
 def _upload_one_by_one(stack: Stack, count: int) -> list[float]:

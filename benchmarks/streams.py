@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -18,19 +17,13 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 
 from benchmarks.stream_server import INOTIFY, PERMISSIONS, ROOT, directory
+from deploy.local.processes import free_ports
 from schemas import codec, kafka_topics
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
 _READY_S = 60.0
-
-
-def free_port() -> int:
-    """Return a port nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextlib.contextmanager
@@ -50,7 +43,7 @@ class Server:
     """The process under test."""
 
     def __init__(self, way: str, kafka: str, redis: str, prefix: str, *options: str) -> None:
-        self.port = free_port()
+        self.port = free_ports(1)[0]
         arguments = ["--way", way, "--port", str(self.port), "--kafka", kafka]
         arguments += ["--redis", redis, "--prefix", prefix, *options]
         command = [sys.executable, "-m", "benchmarks.stream_server", *arguments]

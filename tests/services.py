@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import socket
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +16,6 @@ from deploy.local.processes import free_ports
 from deploy.local.redis import Redis
 
 if TYPE_CHECKING:
-    import random
     from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[1]
@@ -69,13 +67,3 @@ def running_redis() -> Iterator[Redis]:
             yield redis
         finally:
             redis.kill()
-
-
-def free_range(count: int, choose: random.Random) -> int:
-    """Return the first of `count` consecutive ports that nobody listens on now."""
-    while True:
-        first = choose.randrange(20_000, 32_000)
-        with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
-            for port in range(first, first + count):
-                stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
-            return first

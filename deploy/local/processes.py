@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 if TYPE_CHECKING:
+    import random
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
@@ -54,6 +55,16 @@ def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
         for each in sockets:
             each.bind((host, 0))
         return [each.getsockname()[1] for each in sockets]
+
+
+def free_range(count: int, choose: random.Random) -> int:
+    """Return the first of `count` consecutive ports that nobody listens on now."""
+    while True:
+        first = choose.randrange(20_000, 32_000)
+        with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
+            for port in range(first, first + count):
+                stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            return first
 
 
 def _listener(port: int) -> str:

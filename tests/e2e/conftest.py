@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from deploy.local import processes
 from deploy.local import stack as local
 from deploy.local.listener import Listener
 from deploy.local.settings import StackSettings
@@ -25,7 +26,7 @@ NODES = 2
 def stack() -> Iterator[Stack]:
     """Give a stack with two API nodes; whoever kills a part starts it again."""
     with services.run_directory("e2e") as run:
-        base = services.free_range(32, random.Random())
+        base = processes.free_range(32, random.Random())
         settings = StackSettings(
             api_port=base, rest_port=base + 1, webdav_port=base + 10, worker_health_port=base + 12,
             kafka_port=base + 14, redis_port=base + 16, nodes=NODES, run=str(run),

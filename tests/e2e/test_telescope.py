@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from deploy.local import processes
 from deploy.local.demonstrators import ROOT
 from tests import services
 
@@ -17,7 +18,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(280)]
 
 def test_a_night_with_everything_killed_leaves_nothing_wrong() -> None:
     """Files, previews, replicas, catalogue and listings agree; no function had two outcomes."""
-    base = services.free_range(32, random.Random())
+    base = processes.free_range(32, random.Random())
     with services.run_directory("telescope") as run:
         played = subprocess.run(
             [sys.executable, "-m", "deploy.local.demo_telescope"],

@@ -20,6 +20,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.partitioner import murmur2
 
+from deploy.local import processes
 from schemas import codec
 from storage_sim.core import SYSTEM
 from storage_sim.publisher import Publisher
@@ -218,7 +219,7 @@ class Served:
 
 def services_ports() -> tuple[int, int]:
     """Return two free ports."""
-    first = services.free_range(2, random.Random())
+    first = processes.free_range(2, random.Random())
     return first, first + 1
 
 
