@@ -144,7 +144,7 @@ def build(
         event_types=registry.all(),
         logs=past,
         feed=feed
-        or Feed(settings.kafka, registry.all(), past, topic_prefix=settings.topic_prefix),
+        or Feed(settings.bootstrap, registry.all(), past, topic_prefix=settings.topic_prefix),
         gatekeeper=StorageGatekeeper(authenticator, storage),
         server_key=given_key,
         clock=clock,

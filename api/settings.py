@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from schemas import settings
 from schemas.errors import SettingsError
+from schemas.service_settings import RedisSettings
 from schemas.settings import Secret, setting
-from schemas.topics import DEFAULT_PARTITIONS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,10 +26,9 @@ _OWN: Final = "STORAGE_EVENTS_API_"
 
 
 @dataclass(frozen=True)
-class ApiSettings:
+class ApiSettings(RedisSettings):
     """Settings of `python -m api serve`; variable, unit and meaning stand beside each."""
 
-    host: str = setting("STORAGE_EVENTS_HOST", "127.0.0.1", "Address to listen on.")
     port: int = setting("API_PORT", 3880, "TCP port to listen on.")
     base_url: str = setting(
         "STORAGE_EVENTS_API_BASE_URL",
@@ -58,22 +56,6 @@ class ApiSettings:
         "STORAGE_EVENTS_API_ALLOWED_ORIGINS",
         (),
         "Origins of web pages elsewhere that may use this API, e.g. https://portal.example.org.",
-    )
-
-    kafka_bootstrap: str = setting(
-        "KAFKA_BOOTSTRAP", "", "Kafka brokers, host:port; empty: this host, KAFKA_PORT."
-    )
-    kafka_port: int = setting("KAFKA_PORT", 9092, "Kafka's port where KAFKA_BOOTSTRAP is not set.")
-    partitions: int = setting(
-        "STORAGE_EVENTS_PARTITIONS", DEFAULT_PARTITIONS, "Partitions of each topic."
-    )
-    topic_prefix: str = setting(
-        "STORAGE_EVENTS_TOPIC_PREFIX", "", "Stands before each topic's name."
-    )
-    redis_url: str = setting("REDIS_URL", "", "Redis; empty: this host, REDIS_PORT.")
-    redis_port: int = setting("REDIS_PORT", 6380, "Redis's port where REDIS_URL is not set.")
-    redis_prefix: str = setting(
-        "STORAGE_EVENTS_REDIS_PREFIX", "storage-events:", "Stands before each Redis key."
     )
 
     storage_url: str = setting(
@@ -207,23 +189,9 @@ class ApiSettings:
     log_level: str = setting("STORAGE_EVENTS_LOG_LEVEL", "INFO", "DEBUG, INFO, WARNING or ERROR.")
 
     @property
-    def kafka(self) -> str:
-        """The brokers to use."""
-        return self.kafka_bootstrap or f"{self._near}:{self.kafka_port}"
-
-    @property
-    def redis(self) -> str:
-        """The Redis to use."""
-        return self.redis_url or f"redis://{self._near}:{self.redis_port}/0"
-
-    @property
     def storage(self) -> str:
         """The storage's REST to use."""
-        return (self.storage_url or f"http://{self._near}:{self.storage_port}").rstrip("/")
-
-    @property
-    def _near(self) -> str:
-        return "127.0.0.1" if self.host in {"0.0.0.0", "::", ""} else self.host  # noqa: S104 - compared
+        return (self.storage_url or f"http://{self.near}:{self.storage_port}").rstrip("/")
 
 
 def from_env(environ: Mapping[str, str]) -> ApiSettings:
@@ -232,13 +200,7 @@ def from_env(environ: Mapping[str, str]) -> ApiSettings:
     Raises:
         SettingsError: an unknown `STORAGE_EVENTS_API_*` variable, or a value that cannot be used.
     """
-    declared = {variable for variable, *_ in settings.describe(ApiSettings)}
-    for variable in environ:
-        if variable.startswith(_OWN) and variable not in declared:
-            near = difflib.get_close_matches(variable, declared, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise SettingsError(f"{variable}: no such setting{hint}")
-    found = settings.from_env(ApiSettings, environ)
+    found = settings.from_env(ApiSettings, environ, own=(_OWN,))
     _check(found)
     return found
 

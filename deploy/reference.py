@@ -54,7 +54,8 @@ def settings_page() -> str:
         "",
         _MADE,
         "All settings are environment variables, read once at start.",
-        "A `STORAGE_EVENTS_…` variable that no process knows is an error, with what was meant.",
+        "A process refuses a variable that begins like its own and that it does not know.",
+        "`make up` and `make demo` refuse each `STORAGE_EVENTS_…` variable that nobody knows.",
     ]
     for title, settings in PROCESSES.items():
         lines += [

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from schemas import settings
 from schemas.errors import SettingsError
+from schemas.service_settings import RedisSettings
 from schemas.settings import setting
-from schemas.topics import DEFAULT_PARTITIONS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,31 +22,15 @@ PARTS: Final = ("derive", "replay")
 _OWN: Final = ("STORAGE_EVENTS_WORKER_", "STORAGE_EVENTS_REPLAY_")
 
 
-@dataclass(frozen=True, slots=True)
-class PipelineSettings:
+@dataclass(frozen=True)
+class PipelineSettings(RedisSettings):
     """Settings of `python -m pipeline worker`."""
 
-    kafka_bootstrap: str = setting(
-        "KAFKA_BOOTSTRAP", "", "Kafka brokers, host:port; empty: this host, KAFKA_PORT."
-    )
-    kafka_port: int = setting("KAFKA_PORT", 9092, "Kafka's port where KAFKA_BOOTSTRAP is not set.")
-    partitions: int = setting(
-        "STORAGE_EVENTS_PARTITIONS", DEFAULT_PARTITIONS, "Partitions of each topic."
-    )
-    topic_prefix: str = setting(
-        "STORAGE_EVENTS_TOPIC_PREFIX", "", "Stands before each topic's name and before the group."
-    )
-    redis_url: str = setting("REDIS_URL", "", "Redis; empty: this host, REDIS_PORT.")
-    redis_port: int = setting("REDIS_PORT", 6380, "Redis's port where REDIS_URL is not set.")
-    redis_prefix: str = setting(
-        "STORAGE_EVENTS_REDIS_PREFIX", "storage-events:", "Stands before each Redis key."
-    )
     redis_timeout_s: float = setting(
         "STORAGE_EVENTS_WORKER_REDIS_TIMEOUT_S",
         10.0,
         "Longest wait for one answer of Redis, in seconds.",
     )
-    host: str = setting("STORAGE_EVENTS_HOST", "127.0.0.1", "Address that health listens on.")
     health_port: int = setting("WORKER_HEALTH_PORT", 6066, "TCP port of health and metrics.")
 
     parts: tuple[str, ...] = setting(
@@ -110,20 +93,6 @@ class PipelineSettings:
         "Most memory of Redis for the replay log of one event type, in bytes; oldest go first.",
     )
 
-    @property
-    def bootstrap(self) -> str:
-        """Where Kafka is."""
-        return self.kafka_bootstrap or f"{self._near}:{self.kafka_port}"
-
-    @property
-    def redis(self) -> str:
-        """Where Redis is, as a URL."""
-        return self.redis_url or f"redis://{self._near}:{self.redis_port}/0"
-
-    @property
-    def _near(self) -> str:
-        return "127.0.0.1" if self.host in {"0.0.0.0", "::", ""} else self.host  # noqa: S104 - compared
-
 
 def from_env(environ: Mapping[str, str]) -> PipelineSettings:
     """Read the settings.
@@ -131,13 +100,7 @@ def from_env(environ: Mapping[str, str]) -> PipelineSettings:
     Raises:
         SettingsError: an unknown variable of the worker's, or a value that cannot be used.
     """
-    declared = {variable for variable, *_ in settings.describe(PipelineSettings)}
-    for variable in environ:
-        if variable.startswith(_OWN) and variable not in declared:
-            near = difflib.get_close_matches(variable, declared, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise SettingsError(f"{variable}: no such setting{hint}")
-    read = settings.from_env(PipelineSettings, environ)
+    read = settings.from_env(PipelineSettings, environ, own=_OWN)
     unknown = set(read.parts) - set(PARTS)
     if unknown or not read.parts:
         raise SettingsError(f"STORAGE_EVENTS_WORKER_PARTS: must be of {', '.join(PARTS)}")

@@ -1,8 +1,8 @@
 """One way to declare settings, for every process: a frozen dataclass read from the environment.
 
 A field declared with `setting(...)` knows its variable, its unit and what it is for; `--help`, the
-reference page and `from_env` come from that alone. An unknown `STORAGE_EVENTS_*` variable is an
-error, so a typing mistake is told at start and not found out in production.
+reference page and `from_env` come from that alone. An unknown variable with a process's own prefix
+is an error: a typing mistake is told at start and not found out in production.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from schemas.errors import SettingsError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-PREFIX = "STORAGE_EVENTS_"
 _BOOLEANS = {
     **dict.fromkeys(("1", "true", "yes", "on"), True),
     **dict.fromkeys(("0", "false", "no", "off", ""), False),
@@ -61,21 +60,29 @@ def _convert(variable: str, kind: Any, text: str) -> Any:
         ) from error
 
 
-def from_env(settings: type[S], environ: Mapping[str, str], *, known: Iterable[type] = ()) -> S:
+def from_env(
+    settings: type[S],
+    environ: Mapping[str, str],
+    *,
+    own: tuple[str, ...] = (),
+    others: Iterable[str] = (),
+) -> S:
     """Build `settings` from the environment.
 
     Args:
         settings: the dataclass.
         environ: usually `os.environ`.
-        known: further settings classes whose variables may also be present (one environment is
+        own: what the names of variables begin with that nobody else reads (one environment is
             often shared by all processes of a stack).
+        others: variables of other processes that begin so all the same.
 
     Raises:
-        SettingsError: an unknown `STORAGE_EVENTS_*` variable, or a value of the wrong type.
+        SettingsError: an unknown variable that begins like the process's own, or a value of the
+            wrong type.
     """
-    declared = {variable for cls in (settings, *known) for variable, _, _, _ in describe(cls)}
+    declared = {variable for variable, *_ in describe(settings)} | set(others)
     for variable in environ:
-        if variable.startswith(PREFIX) and variable not in declared and known:
+        if variable.startswith(own) and variable not in declared:
             near = difflib.get_close_matches(variable, declared, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise SettingsError(f"{variable}: no such setting{hint}")

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from schemas import settings
 from schemas.errors import SettingsError
+from schemas.service_settings import KafkaSettings
 from schemas.settings import Secret, setting
-from schemas.topics import DEFAULT_PARTITIONS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,8 +20,8 @@ _OF_OTHERS: Final = frozenset({"STORAGE_EVENTS_STORAGE_URL"})
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
-@dataclass(frozen=True, slots=True)
-class StorageSettings:
+@dataclass(frozen=True)
+class StorageSettings(KafkaSettings):
     """Settings of `python -m storage_sim serve`."""
 
     name: str = setting(
@@ -38,19 +37,8 @@ class StorageSettings:
         "deploy/demo/users.toml",
         "TOML file with users, groups and the directories to begin with.",
     )
-    host: str = setting("STORAGE_EVENTS_HOST", "127.0.0.1", "Address to listen on.")
     webdav_port: int = setting("WEBDAV_PORT", 2880, "TCP port of the WebDAV door.")
     rest_port: int = setting("REST_PORT", 3881, "TCP port of the REST interface.")
-    kafka_bootstrap: str = setting(
-        "KAFKA_BOOTSTRAP", "", "Kafka brokers, host:port; empty: this host, KAFKA_PORT."
-    )
-    kafka_port: int = setting("KAFKA_PORT", 9092, "Kafka's port where KAFKA_BOOTSTRAP is not set.")
-    topic_prefix: str = setting(
-        "STORAGE_EVENTS_TOPIC_PREFIX", "", "What stands before each topic's name."
-    )
-    partitions: int = setting(
-        "STORAGE_EVENTS_PARTITIONS", DEFAULT_PARTITIONS, "Partitions of each topic."
-    )
     shard_depth: int = setting(
         "STORAGE_EVENTS_SHARD_DEPTH",
         0,
@@ -125,15 +113,6 @@ class StorageSettings:
         "STORAGE_EVENTS_DRAIN_S", 5.0, "How long a stop waits for records to reach Kafka, seconds."
     )
 
-    @property
-    def bootstrap(self) -> str:
-        """Kafka's addresses."""
-        return self.kafka_bootstrap or f"{self._near}:{self.kafka_port}"
-
-    @property
-    def _near(self) -> str:
-        return "127.0.0.1" if self.host in {"0.0.0.0", "::", ""} else self.host  # noqa: S104 - compared
-
 
 def from_env(environ: Mapping[str, str]) -> StorageSettings:
     """Read the settings.
@@ -141,13 +120,7 @@ def from_env(environ: Mapping[str, str]) -> StorageSettings:
     Raises:
         SettingsError: an unknown variable of the storage's, or a value that cannot be used.
     """
-    declared = {variable for variable, *_ in settings.describe(StorageSettings)} | _OF_OTHERS
-    for variable in environ:
-        if variable.startswith(_OWN) and variable not in declared:
-            near = difflib.get_close_matches(variable, declared, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise SettingsError(f"{variable}: no such setting{hint}")
-    read = settings.from_env(StorageSettings, environ)
+    read = settings.from_env(StorageSettings, environ, own=(_OWN,), others=_OF_OTHERS)
     if not _NAME.fullmatch(read.name):
         raise SettingsError("STORAGE_EVENTS_STORAGE_NAME: letters, digits, '.', '_' and '-' only")
     for value, variable in (

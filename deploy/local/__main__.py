@@ -11,7 +11,7 @@ import threading
 from deploy.local import stack
 from deploy.local.demo import Demo
 from deploy.local.processes import StartError
-from deploy.local.settings import StackSettings
+from deploy.local.settings import StackSettings, from_env
 from deploy.local.stack import Stack
 from schemas import settings
 from schemas.errors import SettingsError
@@ -89,7 +89,7 @@ def main() -> int:
     parser.add_argument("command", choices=commands)
     command = parser.parse_args().command
     try:
-        return commands[command](settings.from_env(StackSettings, os.environ))
+        return commands[command](from_env(os.environ))
     except (StartError, SettingsError) as error:
         print(f"✗ {error}", file=sys.stderr)
         return 1

@@ -3,8 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
+from api.settings import ApiSettings
+from pipeline.ingest.settings import IngestSettings
+from pipeline.replication.settings import ReplicationSettings
+from pipeline.settings import PipelineSettings
+from schemas import settings
 from schemas.settings import setting
+from storage_sim.settings import StorageSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_PROCESSES: Final = (
+    StorageSettings,
+    PipelineSettings,
+    ApiSettings,
+    IngestSettings,
+    ReplicationSettings,
+)
 
 
 @dataclass(frozen=True)
@@ -28,3 +46,14 @@ class StackSettings:
     workers: int = setting("WORKERS", 1, "How many pipeline workers.")
     run: str = setting("RUN_DIR", ".run", "Directory of data, logs, pid files and `env`.")
     once: bool = setting("ONCE", default=False, meaning="The demo ends by itself.")
+
+
+def from_env(environ: Mapping[str, str]) -> StackSettings:
+    """Read the settings; the processes that are started read theirs from the same environment.
+
+    Raises:
+        SettingsError: a `STORAGE_EVENTS_*` variable that no process knows, or a value of the wrong
+            type.
+    """
+    others = (variable for each in _PROCESSES for variable, *_ in settings.describe(each))
+    return settings.from_env(StackSettings, environ, own=("STORAGE_EVENTS_",), others=others)

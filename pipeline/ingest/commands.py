@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING
 import uvloop
 
 from pipeline.ingest import app
-from pipeline.ingest.settings import IngestSettings
+from pipeline.ingest.settings import IngestSettings, from_env
 from schemas.errors import StorageEventsError
-from schemas.settings import from_env
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -43,7 +42,7 @@ def check() -> int:
 
 
 def _settings() -> IngestSettings:
-    return from_env(IngestSettings, os.environ)  # noqa: TID251 - the process starts here
+    return from_env(os.environ)  # noqa: TID251 - the process starts here
 
 
 def _complain(error: Exception) -> int:

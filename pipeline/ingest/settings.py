@@ -4,31 +4,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from pipeline.ingest.rules import Storage
+from schemas import settings
 from schemas.errors import SettingsError
+from schemas.service_settings import KafkaSettings
 from schemas.settings import Secret, setting
-from schemas.topics import DEFAULT_PARTITIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 MEBIBYTES: Final = 1 << 20
 MINUTES: Final = 60.0
 
+_OWN: Final = "STORAGE_EVENTS_INGEST_"
 
-@dataclass(frozen=True, slots=True)
-class IngestSettings:
+
+@dataclass(frozen=True)
+class IngestSettings(KafkaSettings):
     """Settings of `python -m pipeline.ingest`, agent and runner alike."""
 
-    kafka_bootstrap: str = setting(
-        "KAFKA_BOOTSTRAP", "", "Kafka brokers, host:port; empty: this host, KAFKA_PORT."
-    )
-    kafka_port: int = setting("KAFKA_PORT", 9092, "Kafka's port where KAFKA_BOOTSTRAP is not set.")
-    partitions: int = setting(
-        "STORAGE_EVENTS_PARTITIONS", DEFAULT_PARTITIONS, "Partitions of each topic."
-    )
-    topic_prefix: str = setting(
-        "STORAGE_EVENTS_TOPIC_PREFIX", "", "Stands before each topic's name and before the groups."
-    )
     webdav_port: int = setting("WEBDAV_PORT", 2880, "WebDAV door's port where no URL is set.")
     rules: str = setting(
         "STORAGE_EVENTS_INGEST_RULES", "rules.toml", "The rules file, TOML or YAML."
@@ -101,11 +97,6 @@ class IngestSettings:
     )
 
     @property
-    def bootstrap(self) -> str:
-        """Kafka's addresses."""
-        return self.kafka_bootstrap or f"127.0.0.1:{self.kafka_port}"
-
-    @property
     def rules_path(self) -> Path:
         """The rules file."""
         return Path(self.rules)
@@ -124,3 +115,12 @@ class IngestSettings:
             return None
         url = self.storage_url or f"http://127.0.0.1:{self.webdav_port}/"
         return Storage(url, self.storage_user, self.storage_password)
+
+
+def from_env(environ: Mapping[str, str]) -> IngestSettings:
+    """Read the settings.
+
+    Raises:
+        SettingsError: an unknown `STORAGE_EVENTS_INGEST_*` variable, or a value of the wrong type.
+    """
+    return settings.from_env(IngestSettings, environ, own=(_OWN,))

@@ -24,9 +24,9 @@ Settings, from the environment:
 def main(arguments: list[str]) -> int:
     """Run a command; return the exit status."""
     from pipeline.replication import commands
-    from pipeline.replication.settings import ReplicationSettings
+    from pipeline.replication.settings import ReplicationSettings, from_env
     from schemas.errors import StorageEventsError
-    from schemas.settings import from_env, help_text
+    from schemas.settings import help_text
 
     if arguments in (["-h"], ["--help"]):
         print(_USAGE + help_text(ReplicationSettings))
@@ -36,7 +36,7 @@ def main(arguments: list[str]) -> int:
         print(_USAGE.partition("\nSettings")[0], file=sys.stderr)
         return 2
     try:
-        return command.run(from_env(ReplicationSettings, os.environ), *arguments[1:])
+        return command.run(from_env(os.environ), *arguments[1:])
     except StorageEventsError as error:
         print(error, file=sys.stderr)
         return 1

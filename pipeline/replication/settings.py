@@ -4,28 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from schemas import settings
+from schemas.service_settings import KafkaSettings
 from schemas.settings import setting
-from schemas.topics import DEFAULT_PARTITIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 MINUTES: Final = 60.0
 
+_OWN: Final = "STORAGE_EVENTS_REPLICATION_"
 
-@dataclass(frozen=True, slots=True)
-class ReplicationSettings:
+
+@dataclass(frozen=True)
+class ReplicationSettings(KafkaSettings):
     """Settings of `python -m pipeline.replication`."""
 
-    kafka_bootstrap: str = setting(
-        "KAFKA_BOOTSTRAP", "", "Kafka brokers, host:port; empty: this host, KAFKA_PORT."
-    )
-    kafka_port: int = setting("KAFKA_PORT", 9092, "Kafka's port where KAFKA_BOOTSTRAP is not set.")
-    partitions: int = setting(
-        "STORAGE_EVENTS_PARTITIONS", DEFAULT_PARTITIONS, "Partitions of each topic."
-    )
-    topic_prefix: str = setting(
-        "STORAGE_EVENTS_TOPIC_PREFIX", "", "Stands before each topic's name and before the groups."
-    )
     rules: str = setting("STORAGE_EVENTS_REPLICATION_RULES", "rules.toml", "The rules file, TOML.")
     state: str = setting(
         "STORAGE_EVENTS_REPLICATION_STATE",
@@ -70,12 +66,6 @@ class ReplicationSettings:
         0,
         "TCP port of /health/live, /health/ready and /metrics; 0: none.",
     )
-    host: str = setting("STORAGE_EVENTS_HOST", "127.0.0.1", "Address that health listens on.")
-
-    @property
-    def bootstrap(self) -> str:
-        """Kafka's addresses."""
-        return self.kafka_bootstrap or f"127.0.0.1:{self.kafka_port}"
 
     @property
     def rules_path(self) -> Path:
@@ -86,3 +76,13 @@ class ReplicationSettings:
     def state_path(self) -> Path:
         """The file of catalogue and ledger."""
         return Path(self.state)
+
+
+def from_env(environ: Mapping[str, str]) -> ReplicationSettings:
+    """Read the settings.
+
+    Raises:
+        SettingsError: an unknown `STORAGE_EVENTS_REPLICATION_*` variable, or a value of the wrong
+            type.
+    """
+    return settings.from_env(ReplicationSettings, environ, own=(_OWN,))

@@ -14,7 +14,7 @@ def test_addresses_of_neighbours_follow_from_ports() -> None:
     found = settings.from_env({"REST_PORT": "7000", "REDIS_PORT": "7001", "KAFKA_PORT": "7002"})
     assert found.storage == "http://127.0.0.1:7000"
     assert found.redis == "redis://127.0.0.1:7001/0"
-    assert found.kafka == "127.0.0.1:7002"
+    assert found.bootstrap == "127.0.0.1:7002"
     found = settings.from_env(
         {
             "STORAGE_EVENTS_HOST": "0.0.0.0",
@@ -23,7 +23,11 @@ def test_addresses_of_neighbours_follow_from_ports() -> None:
             "KAFKA_BOOTSTRAP": "k:1",
         }
     )
-    assert (found.storage, found.redis, found.kafka) == ("https://storage", "redis://r/3", "k:1")
+    assert (found.storage, found.redis, found.bootstrap) == (
+        "https://storage",
+        "redis://r/3",
+        "k:1",
+    )
     assert settings.ApiSettings(host="0.0.0.0").storage == "http://127.0.0.1:3881"
 
 
