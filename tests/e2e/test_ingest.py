@@ -210,9 +210,12 @@ async def test_the_papers_yaml_and_a_consumer_of_ones_own(
             async with bench.client() as client:
                 (await client.put("/raw/a.mp4", content=b"film")).raise_for_status()
                 listener.start()
+                got = None
                 async with asyncio.timeout(60):
-                    while (got := await client.get("/raw/made/a-derived.mp4")).status_code == 404:
+                    # A new file is there, and empty, until its upload has ended.
+                    while got is None or got.status_code == 404 or not got.content:
                         await asyncio.sleep(0.2)
+                        got = await client.get("/raw/made/a-derived.mp4")
             assert got.text == f"{hashlib.sha256(b'film').hexdigest()}  /raw/a.mp4\n"
             (trigger,) = await bench.triggers("uploaded-foo-movies")
             assert trigger.endswith(":uploaded-foo-movies")
