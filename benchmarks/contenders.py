@@ -18,7 +18,8 @@ import faust
 import uvloop
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
-from pipeline.app import Deriving, Replaying, chosen_event_types
+from pipeline.app import Deriving, Replaying
+from pipeline.choice import chosen_event_types
 from pipeline.metrics import Metrics
 from pipeline.settings import PipelineSettings
 from schemas import codec

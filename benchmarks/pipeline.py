@@ -23,7 +23,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.partitioner import murmur2
 
 from benchmarks import billing, streams
-from pipeline.app import chosen_event_types, needed_topics
+from pipeline.choice import chosen_event_types, needed_topics
 from schemas import kafka_topics
 
 if TYPE_CHECKING:

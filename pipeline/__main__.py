@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import uvloop
 
-from pipeline import settings
-from pipeline.app import Worker, chosen_event_types, needed_topics
+from pipeline import choice, settings
+from pipeline.app import Worker
 from pipeline.event_types import registry
 from pipeline.replay.redis_log import RedisReplayLog
 from pipeline.replay.redis_script import connect
-from schemas import kafka_topics
 from schemas.errors import SettingsError, Unavailable
 from schemas.settings import help_text
 
@@ -31,6 +30,9 @@ if TYPE_CHECKING:
 _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 _LET_GO_S = 6.0
 """How long a stop may take beyond the time for what was begun."""
+
+_ALWAYS_QUIET = "aiokafka.cluster"
+"""Says ten times a second that a topic is missing; who waits for it says so once."""
 
 _QUIET = ("faust", "mode", "aiokafka", "pipeline.transport")
 
@@ -62,11 +64,7 @@ def _leave() -> None:
 
 async def make_topics(chosen: PipelineSettings) -> None:
     """Create the topics that are missing, and list all that the pipeline uses."""
-    wanted = needed_topics(chosen_event_types(chosen.event_types))
-    await kafka_topics.ensure_topics(
-        chosen.bootstrap, wanted, partitions=chosen.partitions, prefix=chosen.topic_prefix
-    )
-    for topic in wanted:
+    for topic in await choice.make_topics(chosen):
         kept_h = topic.retention_ms // 3_600_000
         print(f"{chosen.topic_prefix}{topic.name}\t{chosen.partitions} partitions\t{kept_h} h")
 
@@ -81,7 +79,7 @@ async def tail(chosen: PipelineSettings) -> None:
     """Show how far each replay log has come, as JSON lines."""
     redis = connect(chosen.redis, timeout_s=chosen.redis_timeout_s)
     try:
-        for kind in chosen_event_types(chosen.event_types):
+        for kind in choice.chosen_event_types(chosen.event_types):
             log = RedisReplayLog(
                 redis,
                 prefix=chosen.redis_prefix,
@@ -140,6 +138,7 @@ def _run(command: Callable[[PipelineSettings], Coroutine[Any, Any, None]]) -> in
         if chosen.log_level != "DEBUG":
             for name in _QUIET:
                 logging.getLogger(name).setLevel(logging.WARNING)
+            logging.getLogger(_ALWAYS_QUIET).setLevel(logging.CRITICAL)
         # Faust makes loops of its own for its threads: by the policy, not by the runner's factory.
         asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
         asyncio.run(command(chosen))

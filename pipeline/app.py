@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -10,49 +11,25 @@ from mode import get_logger
 
 from pipeline.agents.derive import Deriver, make_deriving_agent
 from pipeline.agents.replay import ReplayWriter, make_consumer
+from pipeline.choice import chosen_event_types, make_topics
 from pipeline.dead_letter import DeadLetters
-from pipeline.event_types import registry
 from pipeline.faust_app import FETCH_BYTES, create_faust_app, group_id
 from pipeline.health import HealthServer, Movement, kafka_trouble
 from pipeline.metrics import Metrics
 from pipeline.replay.redis_log import RedisReplayLog
 from pipeline.replay.redis_script import connect
 from pipeline.transport.producer import BatchProducer
-from schemas import kafka_topics, topics
+from schemas import topics
 from schemas.errors import SettingsError, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from pipeline.event_types.base import EventType
     from pipeline.settings import PipelineSettings
     from pipeline.transport.consumer import BatchApp, BatchConsumer
-    from schemas.topics import Topic
 
 logger = get_logger(__name__)
 
 _TRY_AGAIN_S = 1.0
 _STOP_S = 4.0
-
-
-def chosen_event_types(names: Sequence[str]) -> list[EventType]:
-    """Return the derived event types of these names, all if there are no names.
-
-    Raises:
-        SettingsError: there is no such event type.
-    """
-    known = registry.all()
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        raise SettingsError(
-            f"STORAGE_EVENTS_EVENT_TYPES: no event type {unknown[0]}; there are {', '.join(known)}"
-        )
-    return [kind for name, kind in known.items() if not names or name in names]
-
-
-def needed_topics(event_types: Sequence[EventType]) -> list[Topic]:
-    """Return the topics that a worker reads and writes."""
-    return [topics.BILLING, topics.DEAD_LETTER, *(kind.topic for kind in event_types)]
 
 
 class Deriving:
@@ -66,6 +43,7 @@ class Deriving:
     def __init__(self, settings: PipelineSettings, metrics: Metrics) -> None:
         event_types = chosen_event_types(settings.event_types)
         prefix = settings.topic_prefix
+        self._settings = settings
         self.app = create_faust_app(settings)
         self._producer = BatchProducer(
             bootstrap=settings.bootstrap,
@@ -80,6 +58,7 @@ class Deriving:
                 self._producer, prefix=prefix, clock_us=lambda: time.time_ns() // 1000
             ),
             metrics=metrics,
+            make_topics=self._make_topics,
             on_bug=self._on_bug,
         )
         make_deriving_agent(self.app, topic=prefix + topics.BILLING.name, deriver=self._deriver)
@@ -89,6 +68,11 @@ class Deriving:
 
     def _on_bug(self, error: BaseException) -> None:
         self._crashes.add(asyncio.get_running_loop().create_task(self.app.crash(error)))
+
+    async def _make_topics(self) -> None:
+        """Make what somebody has deleted meanwhile, if Kafka is there to do it."""
+        with contextlib.suppress(Unavailable):
+            await make_topics(self._settings)
 
     @property
     def in_flight_bytes(self) -> int:
@@ -251,16 +235,9 @@ class Worker:
         self._stopping.set()
 
     async def _make_topics(self) -> None:
-        settings = self._settings
-        wanted = needed_topics(chosen_event_types(settings.event_types))
         while not self._stopping.is_set():
             try:
-                await kafka_topics.ensure_topics(
-                    settings.bootstrap,
-                    wanted,
-                    partitions=settings.partitions,
-                    prefix=settings.topic_prefix,
-                )
+                await make_topics(self._settings)
             except Unavailable as error:
                 self._waiting_for = str(error)
                 logger.warning("Waiting for Kafka: %s", error)

@@ -8,16 +8,18 @@ Kafka away: the chunk is tried again until it works or the partition is taken aw
 from __future__ import annotations
 
 import asyncio
+import functools
 from typing import TYPE_CHECKING, Any
 
 from mode import get_logger
 
 from pipeline.agents.derivation import Derivation
+from pipeline.agents.outage import Outage
 from pipeline.dead_letter import Rejected
 from schemas.errors import Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from pipeline.agents.derivation import Derived
     from pipeline.dead_letter import DeadLetters
@@ -43,6 +45,7 @@ class Deriver:
         producer: where messages go.
         dead_letters: where unusable records go.
         metrics: counters.
+        make_topics: makes those that are missing, if Kafka lets it; called before a second try.
         on_bug: called with an exception that nobody expected; it should end the process.
     """
 
@@ -54,6 +57,7 @@ class Deriver:
         producer: BatchProducer,
         dead_letters: DeadLetters,
         metrics: Metrics,
+        make_topics: Callable[[], Awaitable[None]],
         on_bug: Callable[[BaseException], None],
     ) -> None:
         self._event_types = event_types
@@ -61,7 +65,9 @@ class Deriver:
         self._producer = producer
         self._dead_letters = dead_letters
         self._metrics = metrics
+        self._make_topics = make_topics
         self._on_bug = on_bug
+        self._outage = Outage("Deriving waits for Kafka", logger)
         self._derivations: dict[int, tuple[Lease, Derivation]] = {}
         self._sending: dict[int, tuple[Chunk, asyncio.Task[None]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -118,35 +124,40 @@ class Deriver:
             chunk.abandon()
 
     async def _until_sent(self, chunk: Chunk, derived: Derived) -> None:
-        outputs = [(name, messages) for name, messages in derived.messages.items() if messages]
+        rest: list[Callable[[], Awaitable[None]]] = [
+            functools.partial(self._send_output, chunk, name, messages)
+            for name, messages in derived.messages.items()
+            if messages
+        ]
+        rest.append(functools.partial(self._send_rejected, chunk, derived.rejected))
         wait_s = _FIRST_WAIT_S
-        while True:
-            try:
-                await self._send(chunk, outputs, derived.rejected)
-            except Unavailable as error:
+        try:
+            while rest := await self._try_all(rest, chunk.partition):
                 if chunk.lease.has_ended:
                     return
-                logger.warning("Waiting for Kafka, trying again in %.1f s: %s", wait_s, error)
+                await self._make_topics()
                 await asyncio.sleep(wait_s)
                 wait_s = min(2 * wait_s, _MAX_WAIT_S)
-            else:
-                chunk.finish()
-                return
+        finally:
+            self._outage.over(chunk.partition)
+        chunk.finish()
 
-    async def _send(
-        self,
-        chunk: Chunk,
-        outputs: Sequence[tuple[str, Sequence[Message]]],
-        rejected: Sequence[Rejected],
-    ) -> None:
-        results = await asyncio.gather(
-            *(self._send_output(chunk, name, messages) for name, messages in outputs),
-            self._dead_letters.send(NAME, chunk.topic, chunk.partition, rejected),
-            return_exceptions=True,  # nothing of a chunk is left under way when it is tried again
-        )
+    async def _try_all(
+        self, sends: Sequence[Callable[[], Awaitable[None]]], partition: int
+    ) -> list[Callable[[], Awaitable[None]]]:
+        """Send; return what Kafka did not take. Nothing is under way any more then."""
+        results = await asyncio.gather(*(send() for send in sends), return_exceptions=True)
         for result in results:
-            if result is not None:
+            if isinstance(result, Unavailable):
+                self._outage.note(result, partition)
+            elif result is not None:
                 raise result
+        return [send for send, result in zip(sends, results, strict=True) if result is not None]
+
+    async def _send_rejected(self, chunk: Chunk, rejected: list[Rejected]) -> None:
+        while rejected:
+            await self._dead_letters.send(NAME, chunk.topic, chunk.partition, rejected[:1])
+            del rejected[0]
 
     async def _send_output(self, chunk: Chunk, name: str, messages: Sequence[Message]) -> None:
         for message in await self._producer.send(self._topics[name], chunk.partition, messages):

@@ -19,6 +19,7 @@ from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssigno
 from aiokafka.errors import IllegalStateError, KafkaError
 from mode import get_logger
 
+from pipeline.agents.outage import Outage
 from pipeline.replay.log import Batch, Entry, Rewound
 from schemas import codec
 from schemas.errors import BadRecord, Unavailable
@@ -64,6 +65,7 @@ class ReplayWriter(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         self._places: dict[TopicPartition, int] = {}
         self._stopping = asyncio.Event()
         self._trouble = "has not begun"
+        self._outage = Outage("The replay log waits", logger)
         self._tidied_s = time.monotonic()
 
     @property
@@ -111,13 +113,14 @@ class ReplayWriter(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
                 await step()
             except (Unavailable, KafkaError) as error:
                 self._trouble = f"{type(error).__name__}: {error}"
-                logger.warning("Replay waits, trying again in %.1f s: %s", wait_s, error)
+                self._outage.note(error)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(wait_s):
                         await self._stopping.wait()
                 wait_s = min(2 * wait_s, _MAX_WAIT_S)
             else:
                 self._trouble = ""
+                self._outage.over()
                 return
 
     async def _start(self) -> None:
@@ -164,6 +167,7 @@ class ReplayWriter(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         return first
 
     async def _write(self, topic: str, parts: Mapping[TopicPartition, Sequence[Any]]) -> None:
+        await self._tidy()  # also while nothing can be appended because Redis is full
         batches = []
         for tp, records in parts.items():
             place = self._places.get(tp)

@@ -19,8 +19,10 @@ from benchmarks import billing
 from deploy.local.processes import free_ports
 from pipeline.agents.derivation import Derivation
 from pipeline.event_types import registry
+from pipeline.faust_app import group_id
 from pipeline.replay.redis_log import RedisReplayLog
 from pipeline.replay.redis_script import connect
+from pipeline.settings import from_env
 from schemas import codec, kafka_topics, topics
 
 if TYPE_CHECKING:
@@ -71,9 +73,9 @@ class WorkerProcess:
         wanted = f"storage_events_worker_{name}"
         return sum(int(float(line.split()[-1])) for line in lines if line.startswith(wanted))
 
-    async def until_count(self, name: str, least: int) -> None:
+    async def until_count(self, name: str, least: int, timeout_s: float = _DONE_S) -> None:
         """Wait until a counter has reached `least`."""
-        async with asyncio.timeout(_DONE_S):
+        async with asyncio.timeout(timeout_s):
             while await self.count(name) < least:
                 assert self.process.poll() is None, self.log.read_text()
                 await asyncio.sleep(0.02)
@@ -114,6 +116,14 @@ class Site:
             "STORAGE_EVENTS_WORKER_BATCH_RECORDS": "200",
             **settings,
         }
+
+    def event_types(self) -> tuple[str, ...]:
+        """Return what its workers derive."""
+        return from_env(self.environ()).event_types
+
+    def group(self) -> str:
+        """Return the consumer group of its workers' deriving."""
+        return group_id(from_env(self.environ()))
 
     def start(self, name: str = "one", **settings: str) -> WorkerProcess:
         """Start a worker; it has a name for ever, so its partitions come back at once."""

@@ -22,6 +22,9 @@ local time = call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 local registered = 0
 
+-- A write that a full Redis (OOM) allows: those after it are allowed, too, so it can let go.
+if partition == '' then call('HDEL', P .. 'log', '') end
+
 -- A segment is a stretch of time that is let go as a whole: a 32nd of what may be kept.
 local function close_segment_if_due()
   local in_segment = tonumber(call('HGET', P .. 'log', 'segment_bytes') or '0')
@@ -114,7 +117,7 @@ local function trim(name)
 end
 
 local oldest = tonumber(call('HGET', P .. 'log', 'oldest') or '0')
-local budget = 64 + 2 * registered
+local budget = partition == '' and 1024 or 64 + 2 * registered
 for _ = 1, 4 do
   local ended = tonumber(call('HGET', P .. 'log', 't:' .. oldest) or '0')
   if ended == 0 or (bytes <= max_bytes and now_ms - ended <= max_age_ms) then break end
