@@ -20,6 +20,7 @@ from api.channel_store import (
     TooManySubscriptions,
 )
 from api.redis_channels import RedisChannels, channel_of, guarded
+from schemas.errors import Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -256,8 +257,11 @@ class RedisChannelStore(RedisChannels):
 
     @guarded
     async def ping(self) -> None:
-        """Return if Redis is there."""
-        await self._redis.ping()
+        """Return if Redis is there and answers as it should."""
+        try:
+            await self._redis.ping()
+        except exceptions.ResponseError as error:
+            raise Unavailable(f"the channel store is not ready: {error}") from error
 
     async def close(self) -> None:
         """Give back connections."""

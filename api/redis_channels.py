@@ -19,6 +19,7 @@ The expiry of a channel's keys is its timeout; `owner` and `user` are cleaned wh
 from __future__ import annotations
 
 import functools
+import re
 import secrets
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
@@ -47,7 +48,27 @@ _GONE: Final = 0
 _FULL: Final = -1
 _MERGED: Final = 2
 
+_STATES: Final = (
+    exceptions.ClusterDownError,
+    exceptions.MasterDownError,
+    exceptions.NoPermissionError,
+    exceptions.OutOfMemoryError,
+    exceptions.ReadOnlyError,
+    exceptions.TryAgainError,
+)
+_STATE_WORDS: Final = re.compile(
+    r"(^|-)(BUSY|LOADING|MASTERDOWN|MISCONF|NOREPLICAS|OOM|READONLY|UNKILLABLE) "
+)
 F = TypeVar("F", bound="Callable[..., Any]")
+
+
+def is_a_state(error: exceptions.ResponseError) -> bool:
+    """Whether Redis refuses for a reason that passes without our doing; else it is a bug.
+
+    The reason's first word is taken off by the client where it knows a class for it, and stands in
+    the middle where a script was refused (Redis 6).
+    """
+    return isinstance(error, _STATES) or _STATE_WORDS.search(str(error)) is not None
 
 
 def guarded(method: F) -> F:
@@ -60,7 +81,7 @@ def guarded(method: F) -> F:
         except (exceptions.ConnectionError, exceptions.TimeoutError, OSError) as error:
             raise Unavailable(f"the channel store is away: {type(error).__name__}") from error
         except exceptions.ResponseError as error:
-            if str(error).startswith(("LOADING", "BUSY", "MASTERDOWN", "READONLY")):
+            if is_a_state(error):
                 raise Unavailable(f"the channel store is not ready: {error}") from error
             raise
 
