@@ -22,7 +22,7 @@ from aiokafka.errors import (
 )
 
 from pipeline.ingest import triggers
-from pipeline.ingest.urls import SignedUrls
+from pipeline.signed_urls import SignedUrls
 from schemas import codec, topics
 from schemas.errors import BadRecord, Refused, Unavailable
 
@@ -222,5 +222,7 @@ class IngestAgent:
         for named in rule.urls:
             if named.create_path:
                 await signed.make_parents(paths[named.name])
-            found[named.name] = await signed.url(named, paths[named.name])
+            found[named.name] = await signed.url(
+                named.activities, paths[named.name], lifetime_s=named.lifetime_s
+            )
         return found

@@ -11,12 +11,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from pipeline.rules.selection import Selection
 from schemas.vocabulary import FileType, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pipeline.ingest.patterns import Pattern, Substitution
+    from pipeline.rules.patterns import Substitution
+    from pipeline.rules.storages import Storage
     from schemas.records import BillingRecord
 
 UPLOAD: Final = "UPLOAD"
@@ -48,7 +50,7 @@ class NamedUrl:
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(Selection):
     """Which uploads start which function with which URLs.
 
     Attributes:
@@ -56,13 +58,6 @@ class Rule:
         function: what to run; empty: whatever listens to the topic.
         topic: where its triggers go.
         urls: what the function is given.
-        directories: where the file must be; empty: anywhere.
-        recursive: whether below those directories counts, too.
-        matching: the whole path must be like this; None: any.
-        ignoring: where this is found in the path, the file is left alone.
-        min_size_bytes: smaller files are left alone.
-        max_size_bytes: larger files are left alone.
-        owners: only files that one of these users wrote; empty: anyone's.
         storages: only files of these storages; empty: of all that are known.
         derived: whether the outputs of rules above it in the file count, too.
     """
@@ -71,34 +66,13 @@ class Rule:
     function: str = ""
     topic: str = DEFAULT_TOPIC
     urls: tuple[NamedUrl, ...] = ()
-    directories: tuple[str, ...] = ()
-    recursive: bool = True
-    matching: Pattern | None = None
-    ignoring: Pattern | None = None
-    min_size_bytes: int = 0
-    max_size_bytes: int | None = None
-    owners: frozenset[str] = frozenset()
     storages: frozenset[str] = frozenset()
     derived: bool = False
 
     def is_about(self, record: BillingRecord) -> bool:
         """Whether a finished upload meets all that the rule asks."""
-        path, size = record["path"], record["size_bytes"] or 0
-        return (
-            (not self.storages or record["storage"] in self.storages)
-            and (not self.directories or self._is_inside(path))
-            and (self.matching is None or self.matching.is_whole(path))
-            and (self.ignoring is None or not self.ignoring.is_found_in(path))
-            and size >= self.min_size_bytes
-            and (self.max_size_bytes is None or size <= self.max_size_bytes)
-            and (not self.owners or record["user"] in self.owners)
-        )
-
-    def _is_inside(self, path: str) -> bool:
-        parent = path.rpartition("/")[0]
-        return any(
-            parent == directory or (self.recursive and parent.startswith(directory + "/"))
-            for directory in self.directories
+        return (not self.storages or record["storage"] in self.storages) and self.selects(
+            record["path"], record["size_bytes"] or 0, record["user"]
         )
 
     def could_have_made(self, path: str) -> bool:
@@ -135,21 +109,6 @@ class Function:
     output_bytes: int = 1 << 30
     log_bytes: int = 10 << 20
     attempts: int = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Storage:
-    """A storage that URLs point to.
-
-    Attributes:
-        url: its WebDAV door, e.g. `https://dcache.example.org:2880/`.
-        user: the account whose macaroons are handed out.
-        password: its password; hidden from reprs.
-    """
-
-    url: str
-    user: str
-    password: str = field(repr=False)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from pipeline.ingest import document, patterns, rule_parts, yaml_rules
+from pipeline.ingest import yaml_rules
 from pipeline.ingest.rules import (
     DEFAULT_LIFETIME_S,
     DEFAULT_TOPIC,
@@ -17,20 +17,20 @@ from pipeline.ingest.rules import (
     NamedUrl,
     Rule,
     RuleSet,
-    Storage,
 )
+from pipeline.rules import document, parts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from pipeline.ingest.document import Section
+    from pipeline.rules.document import Section
+    from pipeline.rules.storages import Storage
 
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,100}", re.ASCII)
 _PYTHON: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", re.ASCII)
 _RULE_KEYS: Final = (
-    "name", "function", "topic", "directories", "recursive", "matching", "ignoring",
-    "min_size_bytes", "max_size_bytes", "owners", "storages", "derived", "urls",
+    "name", "function", "topic", *parts.SELECTING, "storages", "derived", "urls",
 )  # fmt: skip
 _URL_KEYS: Final = ("activity", "lifetime", "replacing", "with", "create_path", "macaroon")
 _FUNCTION_KEYS: Final = (
@@ -55,9 +55,7 @@ def load(path: Path, *, storage: Storage | None = None) -> RuleSet:
         return yaml_rules.rule_set(top)
     top.only("ingest", "functions", "storages", "replication")
     functions = {name: _function(name, part) for name, part in top.tables("functions", "function")}
-    storages = {
-        name: rule_parts.storage(part, Storage) for name, part in top.tables("storages", "storage")
-    }
+    storages = parts.storages(top)
     if storage is not None:
         storages.setdefault("", storage)
     rules = tuple(_rule(part, functions, storages) for part in top.items("ingest", "ingest rule"))
@@ -114,44 +112,22 @@ def _rule(
         if name not in storages and "" not in storages:
             hint = document.meant(name, tuple(storages)) if storages else ""
             raise part.error(f"there is no storage {name!r}{hint}", "storages")
-    largest = part.get("max_size_bytes", int, -1)
     return Rule(
         name=part.need("name", str),
         function=function,
         topic=topic,
         urls=tuple(_url(name, url) for name, url in part.tables("urls", "URL")),
-        directories=_directories(part),
-        recursive=part.get("recursive", bool, default=True),
-        matching=rule_parts.pattern(part, "matching", _path_pattern),
-        ignoring=rule_parts.pattern(part, "ignoring"),
-        min_size_bytes=part.get("min_size_bytes", int, 0),
-        max_size_bytes=None if largest < 0 else largest,
-        owners=frozenset(part.texts("owners")),
+        **parts.selection(part),
         storages=frozenset(named),
         derived=part.get("derived", bool, default=False),
     )
-
-
-def _directories(part: Section) -> tuple[str, ...]:
-    paths = part.texts("directories")
-    for path in paths:
-        if not path.startswith("/"):
-            raise part.error(f"directory {path!r} must begin with a slash", "directories")
-    return tuple(path.rstrip("/") for path in paths)
-
-
-def _path_pattern(text: str) -> patterns.Pattern:
-    form, colon, rest = text.partition(":")
-    if colon and form == "regex":
-        return patterns.regular(rest)
-    return patterns.glob(rest if colon and form == "glob" else text)
 
 
 def _url(name: str, part: Section) -> NamedUrl:
     part.only(*_URL_KEYS)
     if not _NAME.fullmatch(name):
         raise part.error(f"URL name {name!r}: letters, digits, dot, - and _ only")
-    derived = rule_parts.derived_path(part)
+    derived = parts.derived_path(part)
     create_path = part.get("create_path", bool, default=False)
     if create_path and derived is None:
         raise part.error(
@@ -161,8 +137,8 @@ def _url(name: str, part: Section) -> NamedUrl:
     has_macaroon = part.get("macaroon", bool, default=True)
     return NamedUrl(
         name=name,
-        activities=rule_parts.activities(part, default) if has_macaroon else (),
-        lifetime_s=rule_parts.lifetime(part, "lifetime", DEFAULT_LIFETIME_S),
+        activities=parts.activities(part, default) if has_macaroon else (),
+        lifetime_s=parts.lifetime(part, "lifetime", DEFAULT_LIFETIME_S),
         derived=derived,
         create_path=create_path,
     )

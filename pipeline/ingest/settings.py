@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from pipeline.ingest.rules import Storage
+from pipeline.rules.storages import Storage
 from schemas import settings
 from schemas.errors import SettingsError
 from schemas.service_settings import KafkaSettings

@@ -20,11 +20,12 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
-from pipeline.ingest import rule_parts
-from pipeline.ingest.rules import NamedUrl, Rule, RuleSet, Storage
+from pipeline.ingest.rules import NamedUrl, Rule, RuleSet
+from pipeline.rules import parts
+from pipeline.rules.storages import Storage
 
 if TYPE_CHECKING:
-    from pipeline.ingest.document import Section
+    from pipeline.rules.document import Section
 
 _DEFAULT_LIFETIME_S: Final = 5 * 60.0
 """What the paper's agent gave a macaroon without a lifetime."""
@@ -43,9 +44,9 @@ def rule_set(top: Section) -> RuleSet:
     generator.only("base", "macaroons")
     account = generator.section("macaroons", "url-generator.macaroons")
     account.only("username", "password", "default-lifetime")
-    lifetime_s = rule_parts.lifetime(account, "default-lifetime", _DEFAULT_LIFETIME_S)
+    lifetime_s = parts.lifetime(account, "default-lifetime", _DEFAULT_LIFETIME_S)
     storage = Storage(
-        rule_parts.web_address(generator, "base"),
+        parts.web_address(generator, "base"),
         account.need("username", str),
         account.need("password", str),
     )
@@ -68,8 +69,8 @@ def _rule(part: Section, lifetime_s: float, names: Counter[str]) -> Rule:
         name=target if names[target] == 1 else f"{target}-{names[target]}",
         topic=target,
         urls=tuple(_url(name, url, lifetime_s) for name, url in part.tables("urls", "URL")),
-        matching=rule_parts.pattern(predicate, "matching"),
-        ignoring=rule_parts.pattern(predicate, "ignoring"),
+        matching=parts.pattern(predicate, "matching"),
+        ignoring=parts.pattern(predicate, "ignoring"),
     )
 
 
@@ -82,8 +83,8 @@ def _url(name: str, part: Section, lifetime_s: float) -> NamedUrl:
     has_macaroon = "with-macaroon" in part.data
     return NamedUrl(
         name=name,
-        activities=rule_parts.activities(macaroon, "DOWNLOAD") if has_macaroon else (),
-        lifetime_s=rule_parts.lifetime(macaroon, "lifetime", lifetime_s),
-        derived=rule_parts.derived_path(derived),
+        activities=parts.activities(macaroon, "DOWNLOAD") if has_macaroon else (),
+        lifetime_s=parts.lifetime(macaroon, "lifetime", lifetime_s),
+        derived=parts.derived_path(derived),
         create_path=part.get("create-path", bool, default=False),
     )

@@ -14,16 +14,16 @@ from xml.etree import ElementTree as ET
 
 import httpx
 
-from pipeline.ingest.urls import address
 from pipeline.replication import queries
+from pipeline.signed_urls import address
 from schemas.errors import Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from pipeline.ingest.rules import Storage
     from pipeline.replication.database import Database
     from pipeline.replication.queries import Found
+    from pipeline.rules.storages import Storage
 
 _DAV: Final = "{DAV:}"
 _PROPERTIES: Final = (

@@ -6,11 +6,13 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from pipeline.rules.selection import Selection
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pipeline.ingest.patterns import Pattern, Substitution
-    from pipeline.ingest.rules import Storage
+    from pipeline.rules.patterns import Substitution
+    from pipeline.rules.storages import Storage
 
 FOR_EVER: Final = None
 
@@ -32,7 +34,7 @@ class File(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(Selection):
     """Which files of one storage are to be where else.
 
     Attributes:
@@ -40,13 +42,6 @@ class Rule:
         source: the storage whose files it is about.
         targets: storages that may hold copies.
         copies: how many of the targets must.
-        directories: where the file must be; empty: anywhere.
-        recursive: whether below those directories counts, too.
-        matching: the whole path must be like this; None: any.
-        ignoring: where this is found in the path, the file is left alone.
-        min_size_bytes: smaller files are left alone.
-        max_size_bytes: larger files are left alone; None: no limit.
-        owners: only files that one of these users wrote; empty: anyone's.
         derived: how the path at the targets follows from the path; None: the same.
         keep_s: after how many seconds the copies are removed; None: never.
         free_source: whether the original is removed when the copies are safe.
@@ -57,13 +52,6 @@ class Rule:
     source: str
     targets: tuple[str, ...]
     copies: int = 1
-    directories: tuple[str, ...] = ()
-    recursive: bool = True
-    matching: Pattern | None = None
-    ignoring: Pattern | None = None
-    min_size_bytes: int = 0
-    max_size_bytes: int | None = None
-    owners: frozenset[str] = frozenset()
     derived: Substitution | None = None
     keep_s: float | None = FOR_EVER
     free_source: bool = False
@@ -73,20 +61,8 @@ class Rule:
         """Whether a replica that came to be is one that this rule wants elsewhere."""
         return (
             file.storage == self.source
-            and (not self.directories or self._is_inside(file.path))
-            and (self.matching is None or self.matching.is_whole(file.path))
-            and (self.ignoring is None or not self.ignoring.is_found_in(file.path))
-            and file.size_bytes >= self.min_size_bytes
-            and (self.max_size_bytes is None or file.size_bytes <= self.max_size_bytes)
-            and (not self.owners or file.user in self.owners)
+            and self.selects(file.path, file.size_bytes, file.user)
             and self.target_path(file.path) is not None
-        )
-
-    def _is_inside(self, path: str) -> bool:
-        parent = path.rpartition("/")[0]
-        return any(
-            parent == directory or (self.recursive and parent.startswith(directory + "/"))
-            for directory in self.directories
         )
 
     def target_path(self, path: str) -> str | None:

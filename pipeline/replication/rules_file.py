@@ -19,20 +19,19 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from pipeline.ingest import document, patterns, rule_parts
-from pipeline.ingest.rules import Storage
 from pipeline.replication.rules import Rule, RuleSet
+from pipeline.rules import document, parts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from pipeline.ingest.document import Section
+    from pipeline.rules.document import Section
+    from pipeline.rules.storages import Storage
 
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,100}", re.ASCII)
 _KEYS: Final = (
-    "name", "from", "to", "copies", "directories", "recursive", "matching", "ignoring",
-    "min_size_bytes", "max_size_bytes", "owners", "replacing", "with", "keep", "free_source",
+    "name", "from", "to", "copies", *parts.SELECTING, "replacing", "with", "keep", "free_source",
     "free_after",
 )  # fmt: skip
 
@@ -45,9 +44,7 @@ def load(path: Path) -> RuleSet:
     """
     top = document.read(path)
     top.only("replication", "storages", "ingest", "functions")
-    storages = {
-        name: rule_parts.storage(part, Storage) for name, part in top.tables("storages", "storage")
-    }
+    storages = parts.storages(top)
     rules: list[Rule] = []
     for part in top.items("replication", "replication rule"):
         rule = _rule(part, storages)
@@ -65,25 +62,16 @@ def _rule(part: Section, storages: Mapping[str, Storage]) -> Rule:
         raise part.error(f"name {name!r}: letters, digits, dot, - and _ only", "name")
     source, targets, copies = _places(part, storages)
     keep_s, free_source = _endings(part)
-    smallest, largest = part.get("min_size_bytes", int, 0), part.get("max_size_bytes", int, -1)
-    if 0 <= largest < smallest:
-        raise part.error("max_size_bytes is below min_size_bytes", "max_size_bytes")
     return Rule(
         name=name,
         source=source,
         targets=targets,
         copies=copies,
-        directories=_directories(part),
-        recursive=part.get("recursive", bool, default=True),
-        matching=rule_parts.pattern(part, "matching", _path_pattern),
-        ignoring=rule_parts.pattern(part, "ignoring"),
-        min_size_bytes=smallest,
-        max_size_bytes=None if largest < 0 else largest,
-        owners=frozenset(part.texts("owners")),
-        derived=rule_parts.derived_path(part),
+        **parts.selection(part),
+        derived=parts.derived_path(part),
         keep_s=keep_s,
         free_source=free_source,
-        free_after_s=rule_parts.lifetime(part, "free_after", 0.0),
+        free_after_s=parts.lifetime(part, "free_after", 0.0),
     )
 
 
@@ -109,25 +97,10 @@ def _endings(part: Section) -> tuple[float | None, bool]:
     free_source = part.get("free_source", bool, default=False)
     if "free_after" in part.data and not free_source:
         raise part.error("free_after needs free_source = true", "free_after")
-    keep_s = rule_parts.lifetime(part, "keep", 0.0)
+    keep_s = parts.lifetime(part, "keep", 0.0)
     if keep_s and free_source:
         raise part.error("keep with free_source = true would leave no copy at all", "keep")
     return keep_s or None, free_source
-
-
-def _directories(part: Section) -> tuple[str, ...]:
-    paths = part.texts("directories")
-    for path in paths:
-        if not path.startswith("/"):
-            raise part.error(f"directory {path!r} must begin with a slash", "directories")
-    return tuple(path.rstrip("/") for path in paths)
-
-
-def _path_pattern(text: str) -> patterns.Pattern:
-    form, colon, rest = text.partition(":")
-    if colon and form == "regex":
-        return patterns.regular(rest)
-    return patterns.glob(rest if colon and form == "glob" else text)
 
 
 def _check_circle(part: Section, rule: Rule, before: list[Rule]) -> None:

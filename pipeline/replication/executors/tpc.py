@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Final
 import httpx
 
 from pipeline.authz import caveats
-from pipeline.ingest.urls import SignedUrls, address
 from pipeline.replication.executors.base import Away, Hopeless
 from pipeline.replication.jobs import Content, Place
+from pipeline.signed_urls import SignedUrls, address
 from schemas import digests
 from schemas.errors import Refused, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
-    from pipeline.ingest.rules import Storage
+    from pipeline.rules.storages import Storage
 
 _DOWNLOAD: Final = (caveats.DOWNLOAD,)
 _UPLOAD: Final = (caveats.UPLOAD, caveats.DELETE)

@@ -14,10 +14,12 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from pipeline.authz import caveats, macaroons
-from pipeline.ingest import agent, patterns
+from pipeline.ingest import agent
 from pipeline.ingest.agent import IngestAgent
-from pipeline.ingest.rules import NamedUrl, Rule, RuleSet, Storage
-from pipeline.ingest.urls import SignedUrls
+from pipeline.ingest.rules import NamedUrl, Rule, RuleSet
+from pipeline.rules import patterns
+from pipeline.rules.storages import Storage
+from pipeline.signed_urls import SignedUrls
 from schemas import codec, kafka_topics, topics
 from schemas.errors import Refused, Unavailable
 from tests.integration.pipeline import plain_storage

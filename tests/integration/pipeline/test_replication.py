@@ -11,7 +11,6 @@ import httpx
 import pytest
 
 from pipeline.event_types.replication import EVENT_TYPE
-from pipeline.ingest.rules import Storage
 from pipeline.replication import jobs, queries
 from pipeline.replication.catalogue import Batch, Catalogue
 from pipeline.replication.database import Database
@@ -22,6 +21,7 @@ from pipeline.replication.obligations import Obligations
 from pipeline.replication.reconcile import Lister, reconcile
 from pipeline.replication.retries import Retries
 from pipeline.replication.rules import Rule, RuleSet
+from pipeline.rules.storages import Storage
 from storage_sim.core import SYSTEM
 from tests.sites import Site
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import textwrap
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.ingest import durations, patterns, rules_file, triggers
-from pipeline.ingest.document import RulesError
-from pipeline.ingest.rules import RuleSet, Storage
+from pipeline.ingest import rules_file, triggers
+from pipeline.rules import durations, patterns
+from pipeline.rules.document import RulesError
+from pipeline.rules.storages import Storage
+
+if TYPE_CHECKING:
+    from pipeline.ingest.rules import RuleSet
 
 AGENT = Storage("http://127.0.0.1:2880/", "ingest", "secret")
 
@@ -193,6 +197,7 @@ def test_the_papers_yaml_works_as_it_is(tmp_path: Path) -> None:
         (r"\1.png", r"\2.png", 18, "has 1 groups"),
         ("min_size_bytes = 10", 'min_size_bytes = "10"', 11, "must be a whole number"),
         ("[functions.preview]", "[function.preview]", 2, "did you mean 'functions'"),
+        ("min_size_bytes = 10", "min_size_bytes = 9999999999", 12, "is below min_size_bytes"),
         ("directories = [", "directories = [1, ", 8, "list of texts"),
         ('"/data/raw"', '"data/raw"', 8, "must begin with a slash"),
         ("[ingest.urls.read]", '[ingest.urls.read]\n    activity="DOWNLAOD"', 16, "'DOWNLOAD'"),
@@ -210,11 +215,30 @@ def test_a_mistake_is_told_with_its_line_and_what_was_meant(
     assert said in str(told.value)
 
 
-def test_a_mistake_in_yaml_is_told_with_its_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("old", "new", "line", "said"),
+    [
+        ("kafka-client:", "kafka-cleint:", 1, "did you mean 'kafka-client'"),
+        ("bootstrap-servers:", "bootstrap-server:", 3, "did you mean 'bootstrap-servers'"),
+        ("username:", "user-name:", 8, "did you mean 'username'"),
+        ("PT15M", "15M", 10, "not an ISO 8601 duration"),
+        ("ignoring:", "ignorng:", 16, "did you mean 'ignoring'"),
+        ("activity: DOWNLOAD", "activity: DOWNLAOD", 20, "did you mean 'DOWNLOAD'"),
+        ("derived-path:", "derived_path:", 24, "did you mean 'derived-path'"),
+        ("replacing:", "replacng:", 25, "did you mean 'replacing'"),
+        ("'([^/]*)", "'([^/]*", 25, "missing )"),
+    ],
+)
+def test_a_mistake_in_yaml_is_told_with_its_line(
+    tmp_path: Path, old: str, new: str, line: int, said: str
+) -> None:
     file = tmp_path / "rules.yaml"
-    file.write_text(PAPER.read_text().replace("ignoring:", "ignorng:", 1))
-    with pytest.raises(RulesError, match=r"line 16: .*did you mean 'ignoring'"):
+    assert old in PAPER.read_text()
+    file.write_text(PAPER.read_text().replace(old, new, 1))
+    with pytest.raises(RulesError) as told:
         rules_file.load(file)
+    assert f"rules.yaml, line {line}: " in str(told.value)
+    assert said in str(told.value)
 
 
 def test_what_is_not_toml_is_told_with_its_line(tmp_path: Path) -> None:

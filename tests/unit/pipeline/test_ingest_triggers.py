@@ -10,8 +10,9 @@ from cloudevents.v1.kafka import KafkaMessage, from_binary
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.ingest import patterns, triggers
+from pipeline.ingest import triggers
 from pipeline.ingest.rules import NamedUrl, Rule
+from pipeline.rules import patterns
 from schemas.errors import BadRecord
 from tests.unit.pipeline.test_ingest_rules import uploaded
 

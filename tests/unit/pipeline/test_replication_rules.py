@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.ingest.document import RulesError
 from pipeline.replication import rules_file
 from pipeline.replication.queue import Turns
 from pipeline.replication.retries import Retries
 from pipeline.replication.rules import File, Rule
+from pipeline.rules.document import RulesError
 
 if TYPE_CHECKING:
     from pathlib import Path

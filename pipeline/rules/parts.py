@@ -1,21 +1,21 @@
-"""What the two forms of a rules file have in common: activities, lifetimes, patterns, storages."""
+"""What the forms of a rules file have in common: selections, lifetimes, patterns, storages."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypedDict
 from urllib.parse import urlsplit
 
 from pipeline.authz import caveats
-from pipeline.ingest import durations, patterns
-from pipeline.ingest.document import meant
+from pipeline.rules import durations, patterns
+from pipeline.rules.document import meant
+from pipeline.rules.storages import Storage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-    from pipeline.ingest.document import Section
-    from pipeline.ingest.patterns import Pattern, Substitution
-    from pipeline.ingest.rules import Storage
+    from pipeline.rules.document import Section
+    from pipeline.rules.patterns import Pattern, Substitution
 
 _ACTIVITIES: Final = tuple(sorted(caveats.ACTIVITIES))
 
@@ -111,11 +111,71 @@ def password(section: Section) -> str:
         raise section.error(f"password_file {file}: cannot be read", "password_file") from error
 
 
-def storage(section: Section, make: Callable[[str, str, str], Storage]) -> Storage:
-    """Read one storage: `url`, `user` and its password.
+def storages(top: Section) -> dict[str, Storage]:
+    """Read the tables `storages.NAME`: `url`, `user` and the password of each.
 
     Raises:
         RulesError: something is missing or unknown.
     """
+    return {name: _storage(part) for name, part in top.tables("storages", "storage")}
+
+
+def _storage(section: Section) -> Storage:
     section.only("url", "user", "password", "password_file")
-    return make(web_address(section, "url"), section.need("user", str), password(section))
+    return Storage(web_address(section, "url"), section.need("user", str), password(section))
+
+
+SELECTING: Final = (
+    "directories", "recursive", "matching", "ignoring", "min_size_bytes", "max_size_bytes",
+    "owners",
+)  # fmt: skip
+"""The keys of `selection`."""
+
+
+class Selecting(TypedDict):
+    """The fields of a `Selection`."""
+
+    directories: tuple[str, ...]
+    recursive: bool
+    matching: Pattern | None
+    ignoring: Pattern | None
+    min_size_bytes: int
+    max_size_bytes: int | None
+    owners: frozenset[str]
+
+
+def selection(section: Section) -> Selecting:
+    """Read which files a rule is about.
+
+    Raises:
+        RulesError: something in it cannot be used.
+    """
+    smallest, largest = (
+        section.get("min_size_bytes", int, 0),
+        section.get("max_size_bytes", int, -1),
+    )
+    if "max_size_bytes" in section.data and largest < smallest:
+        raise section.error("max_size_bytes is below min_size_bytes", "max_size_bytes")
+    return {
+        "directories": tuple(_directories(section)),
+        "recursive": section.get("recursive", bool, default=True),
+        "matching": pattern(section, "matching", _path_pattern),
+        "ignoring": pattern(section, "ignoring"),
+        "min_size_bytes": smallest,
+        "max_size_bytes": None if largest < 0 else largest,
+        "owners": frozenset(section.texts("owners")),
+    }
+
+
+def _directories(section: Section) -> Iterator[str]:
+    for path in section.texts("directories"):
+        if not path.startswith("/"):
+            raise section.error(f"directory {path!r} must begin with a slash", "directories")
+        yield path.rstrip("/")
+
+
+def _path_pattern(text: str) -> Pattern:
+    form, colon, rest = text.partition(":")
+    if colon and form == "regex":
+        return patterns.regular(rest)
+    return patterns.glob(rest if colon and form == "glob" else text)

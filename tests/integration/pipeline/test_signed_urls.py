@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from pipeline.ingest import patterns
-from pipeline.ingest.rules import NamedUrl, Storage
-from pipeline.ingest.urls import SignedUrls, address
+from pipeline.rules import patterns
+from pipeline.rules.storages import Storage
+from pipeline.signed_urls import SignedUrls, address
 from tests.sites import Site
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-READ = NamedUrl("read", ("DOWNLOAD",))
-WRITE = NamedUrl("write", ("UPLOAD",), create_path=True)
+READ, WRITE = ("DOWNLOAD",), ("UPLOAD",)
+LIFETIME_S = 900.0
 PATHS = ("/data/a.txt", "/data/b.txt", "/data/a.txt2", "/data/deep/er/c d.txt", "/data/å.txt")
 
 
@@ -48,8 +48,12 @@ async def test_each_url_does_what_it_is_for(
     site: Site, signed: SignedUrls, client: httpx.AsyncClient
 ) -> None:
     for path in PATHS:
-        assert (await client.get(await signed.url(READ, path))).content == b"old"
-        stored = await client.put(await signed.url(WRITE, path), content=b"new")
+        assert (
+            await client.get(await signed.url(READ, path, lifetime_s=LIFETIME_S))
+        ).content == b"old"
+        stored = await client.put(
+            await signed.url(WRITE, path, lifetime_s=LIFETIME_S), content=b"new"
+        )
         assert stored.is_success
         assert site.get(path) == b"new"
 
@@ -61,9 +65,9 @@ async def test_no_url_does_anything_else(
     chance = random.Random(4)
     for _ in range(200):
         path, other = chance.choice(PATHS), chance.choice(PATHS)
-        named, allowed = chance.choice([(READ, "GET"), (WRITE, "PUT")])
+        activities, allowed = chance.choice([(READ, "GET"), (WRITE, "PUT")])
         verb = chance.choice(["GET", "PUT", "DELETE", "MKCOL", "MOVE", "COPY"])
-        token = (await signed.url(named, path)).partition("?")[2]
+        token = (await signed.url(activities, path, lifetime_s=LIFETIME_S)).partition("?")[2]
         url = f"{address(site.url, other)}?{token}"
         destination = {"Destination": address(site.url, "/data/stolen")}
         headers = destination if verb in {"MOVE", "COPY"} else {}
@@ -72,7 +76,7 @@ async def test_no_url_does_anything_else(
         if (verb, other) == (allowed, path):
             assert answer.is_success
         else:
-            assert answer.status_code in {401, 403, 404, 405, 409}, (verb, path, other, named.name)
+            assert answer.status_code in {401, 403, 404, 405, 409}, (verb, path, other, activities)
             assert b"old" not in answer.content
     assert site.get("/data/stolen") is None
     assert all(site.get(path) in {b"old", b"new"} for path in PATHS)
@@ -84,7 +88,7 @@ async def test_a_url_ends_with_its_lifetime(
     past = SignedUrls(
         Storage(site.url, "alice", "alice-demo"), client, clock=lambda: 1_700_000_000.0
     )
-    answer = await client.get(await past.url(READ, "/data/a.txt"))
+    answer = await client.get(await past.url(READ, "/data/a.txt", lifetime_s=LIFETIME_S))
     assert answer.status_code == 401
 
 
@@ -96,7 +100,7 @@ async def test_missing_directories_are_made_once(
     assert path is not None
     for _ in range(2):
         await signed.make_parents(path)
-    stored = await client.put(await signed.url(WRITE, path), content=b"x")
+    stored = await client.put(await signed.url(WRITE, path, lifetime_s=LIFETIME_S), content=b"x")
     assert stored.is_success
     made = [record["path"] for record in site.billed() if record["kind"] == "MKDIR"]
     assert made.count("/data/new/very/deep") == 1

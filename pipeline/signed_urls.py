@@ -17,13 +17,13 @@ from urllib.parse import quote
 import httpx
 
 from pipeline.authz import caveat_values, macaroons
-from pipeline.ingest import durations
+from pipeline.rules import durations
 from schemas.errors import BadRecord, Refused, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pipeline.ingest.rules import NamedUrl, Storage
+    from pipeline.rules.storages import Storage
 
 ROOT_LIFETIME_S: Final = 24 * 60 * 60.0
 _SPARE_S: Final = 60.0
@@ -56,16 +56,16 @@ class SignedUrls:
         self._lock = asyncio.Lock()
         self._directories: dict[str, float] = {}
 
-    async def url(self, named: NamedUrl, path: str) -> str:
-        """Return the URL of `path` with what `named` allows and nothing else.
+    async def url(self, activities: tuple[str, ...], path: str, *, lifetime_s: float) -> str:
+        """Return the URL of `path`, with a macaroon for these activities, if there are any.
 
         Raises:
             Unavailable: a root macaroon is needed and the storage does not give it.
         """
         where = address(self._storage.url, path)
-        if not named.activities:
+        if not activities:
             return where
-        token = await self.token(named.activities, path, lifetime_s=named.lifetime_s)
+        token = await self.token(activities, path, lifetime_s=lifetime_s)
         return f"{where}?authz={token}"
 
     async def token(self, activities: tuple[str, ...], path: str, *, lifetime_s: float) -> str:

@@ -1,0 +1,1 @@
+"""What rules of every kind are made of: the file and its lines, selections, patterns, storages."""
