@@ -14,13 +14,13 @@ from pipeline.agents.replay import ReplayWriter, make_consumer
 from pipeline.choice import chosen_event_types, make_topics
 from pipeline.dead_letter import DeadLetters
 from pipeline.faust_app import FETCH_BYTES, create_faust_app, group_id
-from pipeline.health import HealthServer, Movement, kafka_trouble
+from pipeline.health import Movement, kafka_trouble, served
 from pipeline.metrics import Metrics
 from pipeline.replay.redis_log import RedisReplayLog
 from pipeline.replay.redis_script import connect
 from pipeline.transport.producer import BatchProducer
 from schemas import topics
-from schemas.errors import SettingsError, Unavailable
+from schemas.errors import Unavailable
 
 if TYPE_CHECKING:
     from pipeline.settings import PipelineSettings
@@ -194,12 +194,6 @@ class Worker:
         self._movement = Movement(settings.stall_s)
         self._stalls: list[str] = []
         self._waiting_for = "starting"
-        self._health = HealthServer(
-            host=settings.host,
-            port=settings.health_port,
-            troubles=self.troubles,
-            metrics=self._metrics.text,
-        )
         self._metrics.gauge("lag_records", self._lag)
 
     async def run(self) -> None:
@@ -208,20 +202,22 @@ class Worker:
         Raises:
             Exception: a bug, or a setting that cannot be; the process should end.
         """
-        try:
-            await self._health.start()
-        except OSError as error:
-            raise SettingsError(f"WORKER_HEALTH_PORT: cannot listen there: {error}") from error
-        watching = asyncio.create_task(self._watch())
-        try:
-            await self._make_topics()
-            if not self._stopping.is_set():
-                async with asyncio.TaskGroup() as group:
-                    for part in self._parts:
-                        group.create_task(self._run_part(part))
-        finally:
-            watching.cancel()
-            await self._health.stop()
+        async with served(
+            host=self._settings.host,
+            port=self._settings.health_port,
+            variable="WORKER_HEALTH_PORT",
+            troubles=self.troubles,
+            metrics=self._metrics.text,
+        ):
+            watching = asyncio.create_task(self._watch())
+            try:
+                await self._make_topics()
+                if not self._stopping.is_set():
+                    async with asyncio.TaskGroup() as group:
+                        for part in self._parts:
+                            group.create_task(self._run_part(part))
+            finally:
+                watching.cancel()
 
     async def _run_part(self, part: Deriving | Replaying) -> None:
         """Run a part; when it ends, however, the others end too."""

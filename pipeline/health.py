@@ -1,8 +1,8 @@
-"""Whether a worker lives and works, over HTTP: /health/live, /health/ready, /metrics.
+"""Whether a process lives and works, over HTTP: /health/live, /health/ready, /metrics.
 
-*Live* says that the event loop turns. *Ready* says that Kafka and Redis answer and that nothing
-stands still: a partition whose end moves away from what is committed, while that does not move,
-is named. An orchestrator restarts a worker that stays unready.
+*Live* says that the event loop turns. *Ready* says that what it needs answers (Kafka, Redis) and
+that nothing stands still: a partition whose end moves away from what is committed, while that does
+not move, is named. An orchestrator restarts a process that stays unready.
 """
 
 from __future__ import annotations
@@ -10,17 +10,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import time
 from typing import TYPE_CHECKING, Final
 
-from mode import get_logger
+from schemas.errors import SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
     Progress = Mapping[tuple[str, int], tuple[int, int]]
 
-logger = get_logger(__name__)
+logger = logging.getLogger(__name__)
 
 _REQUEST_S: Final = 5.0
 _REQUEST_LINES: Final = 100
@@ -77,6 +78,58 @@ async def kafka_trouble(bootstrap: str, timeout_s: float = 1.0) -> str:
                 await writer.wait_closed()
             return ""
     return f"Kafka cannot be reached: {reason}"
+
+
+def readiness(
+    bootstrap: str, *parts: Callable[[], Sequence[str]]
+) -> Callable[[], Awaitable[list[str]]]:
+    """Return what says in sentences what a process misses; nothing: it is ready.
+
+    Args:
+        bootstrap: Kafka's addresses.
+        parts: each says what is wrong with it; nothing: it works.
+    """
+
+    async def troubles() -> list[str]:
+        away = await kafka_trouble(bootstrap)
+        return [*([away] if away else []), *(said for part in parts for said in part())]
+
+    return troubles
+
+
+@contextlib.asynccontextmanager
+async def served(
+    *,
+    host: str,
+    port: int,
+    variable: str,
+    troubles: Callable[[], Awaitable[list[str]]],
+    metrics: Callable[[], str],
+) -> AsyncIterator[None]:
+    """Answer for the process while the block runs.
+
+    Args:
+        host: address to listen on.
+        port: TCP port; 0: nothing is served.
+        variable: the setting that has the port, for the message.
+        troubles: gives sentences about what is wrong; none: ready.
+        metrics: gives Prometheus's text.
+
+    Raises:
+        SettingsError: it cannot listen there.
+    """
+    if not port:
+        yield
+        return
+    server = HealthServer(host=host, port=port, troubles=troubles, metrics=metrics)
+    try:
+        await server.start()
+    except OSError as error:
+        raise SettingsError(f"{variable}: cannot listen there: {error}") from error
+    try:
+        yield
+    finally:
+        await server.stop()
 
 
 class HealthServer:

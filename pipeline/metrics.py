@@ -1,4 +1,4 @@
-"""Counters and gauges of a worker, in Prometheus's text format."""
+"""Counters and gauges, in Prometheus's text format."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import collections
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 _PREFIX = "storage_events_worker_"
 _HELP = {
@@ -20,6 +20,20 @@ _HELP = {
     "lag_records": "Records behind the end of a partition.",
     "in_flight_bytes": "Bytes read and not yet written.",
 }
+
+
+def values(name: str, meaning: str, kind: str, by_label: Mapping[str, float]) -> str:
+    """Return the lines of one metric.
+
+    Args:
+        name: its full name.
+        meaning: one sentence.
+        kind: `counter` or `gauge`.
+        by_label: its values by label text, e.g. `{topic="billing"}`.
+    """
+    lines = [f"# HELP {name} {meaning}", f"# TYPE {name} {kind}"]
+    lines += [f"{name}{label} {value:.17g}" for label, value in by_label.items()]
+    return "\n".join(lines) + "\n"
 
 
 class Metrics:

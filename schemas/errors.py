@@ -34,3 +34,16 @@ class Refused(StorageEventsError):  # noqa: N818
 
 class SettingsError(StorageEventsError):
     """A setting is unknown or has a value that cannot be used; the message names it."""
+
+
+def expected(group: ExceptionGroup) -> StorageEventsError:
+    """Return what tasks that ended together have to say to the user.
+
+    Raises:
+        ExceptionGroup: there is a bug among them.
+    """
+    known, others = group.split(StorageEventsError)
+    if known is None or others is not None:
+        raise group
+    first = known.exceptions[0]
+    return expected(first) if isinstance(first, ExceptionGroup) else first

@@ -82,6 +82,27 @@ async def _ensure(
             )
 
 
+async def cluster_id(bootstrap: str) -> str:
+    """Return which Kafka this is: a name that a cluster keeps for as long as its data.
+
+    Args:
+        bootstrap: Kafka's addresses, `host:port`, joined by commas.
+
+    Raises:
+        Unavailable: Kafka cannot be reached.
+    """
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    try:
+        async with asyncio.timeout(_TIMEOUT_S):
+            await admin.start()
+            return str((await admin.describe_cluster())["cluster_id"])
+    except (KafkaError, OSError, TimeoutError) as error:
+        name = type(error).__name__
+        raise Unavailable(f"Kafka at {bootstrap} does not answer: {name}: {error}") from error
+    finally:
+        await admin.close()
+
+
 async def _partition_counts(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, int]:
     """Return how many partitions each topic has; those without a leader are left out."""
     described: list[dict[str, Any]] = await admin.describe_topics(names)

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 import httpx
+import pytest
 
-from pipeline.health import HealthServer, Movement, kafka_trouble
+from pipeline.health import HealthServer, Movement, kafka_trouble, readiness, served
 from pipeline.metrics import Metrics
+from schemas.errors import SettingsError
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
 
 BILLING = ("billing", 3)
 
@@ -38,6 +44,39 @@ def test_a_partition_that_went_away_is_forgotten() -> None:
 async def test_no_broker_is_said_in_a_sentence() -> None:
     assert "127.0.0.1:1" in await kafka_trouble("127.0.0.1:1")
     assert "ValueError" in await kafka_trouble("no port")
+
+
+async def test_ready_is_what_kafka_and_every_part_say() -> None:
+    broker = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
+    port = broker.sockets[0].getsockname()[1]
+    said: list[str] = []
+    troubles = readiness(f"127.0.0.1:{port}", lambda: said, list)
+    assert await troubles() == []
+    said.append("partition 3 of billing stands still")
+    assert await troubles() == said
+    broker.close()
+    await broker.wait_closed()
+    away, *others = await troubles()
+    assert away.startswith("Kafka cannot be reached")
+    assert others == said
+
+
+async def test_a_port_that_is_taken_names_its_setting() -> None:
+    async def troubles() -> list[str]:
+        return []
+
+    def serve(port: int) -> AbstractAsyncContextManager[None]:
+        return served(
+            host="127.0.0.1", port=port, variable="SOME_PORT", troubles=troubles, metrics=str
+        )
+
+    async with serve(0):
+        pass
+    other = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
+    with pytest.raises(SettingsError, match="SOME_PORT: cannot listen there"):
+        async with serve(other.sockets[0].getsockname()[1]):
+            pass
+    other.close()
 
 
 async def test_the_pages() -> None:
