@@ -1,4 +1,4 @@
-"""`python -m pipeline.replication run|check|where|missing|since|status|dead|retry|reconcile`."""
+"""`python -m pipeline.replication COMMAND`: follows and replicates, or asks the catalogue."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ _USAGE = """usage: python -m pipeline.replication COMMAND
   status                       say how much there is of everything
   dead                         say what was given up, and why
   retry ID...|all              queue again what was given up
+  adopt                        go on with another Kafka than before, from its beginning
   reconcile STORAGE [DIR]      compare the catalogue with what the storage lists
 
 Settings, from the environment:
@@ -25,7 +26,7 @@ def main(arguments: list[str]) -> int:
     """Run a command; return the exit status."""
     from pipeline.replication import commands
     from pipeline.replication.settings import ReplicationSettings, from_env
-    from schemas.errors import StorageEventsError
+    from schemas.errors import StorageEventsError, expected
     from schemas.settings import help_text
 
     if arguments in (["-h"], ["--help"]):
@@ -39,7 +40,9 @@ def main(arguments: list[str]) -> int:
         return command.run(from_env(os.environ), *arguments[1:])
     except StorageEventsError as error:
         print(error, file=sys.stderr)
-        return 1
+    except ExceptionGroup as group:
+        print(expected(group), file=sys.stderr)
+    return 1
 
 
 if __name__ == "__main__":

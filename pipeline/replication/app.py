@@ -24,6 +24,8 @@ from schemas.errors import Unavailable
 from schemas.kafka_topics import ensure_topics
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from pipeline.replication.executors.base import Executor
     from pipeline.replication.rules import RuleSet
     from pipeline.replication.settings import ReplicationSettings
@@ -61,23 +63,37 @@ async def replicate(
         stopped: ends it.
     """
     database = Database(settings.state_path)
+    followers: list[Follower] = []
     try:
         obligations = Obligations(rules)
         catalogue = Catalogue(database, obligations, keep_changes=settings.keep_changes)
         retries = Retries(settings.retry_first_s, settings.retry_longest_s, settings.attempts)
         engine = Engine(Ledger(database, obligations, retries), executor, at_once=settings.at_once)
-        async with asyncio.TaskGroup() as group:
+
+        def make() -> Follower:
+            followers[:] = [_follower(settings, catalogue, engine)]
+            return followers[0]
+
+        async with _health(settings, database, followers), asyncio.TaskGroup() as group:
             group.create_task(engine.run(stopped))
-            group.create_task(_follow(settings, catalogue, engine, stopped))
-            if settings.health_port:
-                group.create_task(_tell_health(settings, database, stopped))
+            group.create_task(_follow(settings, make, stopped))
             logger.info("replicating by %d rules", len(rules.rules))
     finally:
         database.close()
 
 
+def _follower(settings: ReplicationSettings, catalogue: Catalogue, engine: Engine) -> Follower:
+    return Follower(
+        catalogue,
+        bootstrap=settings.bootstrap,
+        partitions=settings.partitions,
+        prefix=settings.topic_prefix,
+        changed=engine.wake,
+    )
+
+
 async def _follow(
-    settings: ReplicationSettings, catalogue: Catalogue, engine: Engine, stopped: asyncio.Event
+    settings: ReplicationSettings, make: Callable[[], Follower], stopped: asyncio.Event
 ) -> None:
     """Follow, and begin again when Kafka was away: copies go on meanwhile."""
     while not stopped.is_set():
@@ -88,14 +104,7 @@ async def _follow(
                 partitions=settings.partitions,
                 prefix=settings.topic_prefix,
             )
-            follower = Follower(
-                catalogue,
-                bootstrap=settings.bootstrap,
-                partitions=settings.partitions,
-                prefix=settings.topic_prefix,
-                changed=engine.wake,
-            )
-            await follower.run(stopped)
+            await make().run(stopped)
         except Unavailable as error:
             logger.warning("%s", error)
             with contextlib.suppress(TimeoutError):
@@ -103,20 +112,23 @@ async def _follow(
                     await stopped.wait()
 
 
-async def _tell_health(
-    settings: ReplicationSettings, database: Database, stopped: asyncio.Event
-) -> None:
-    async def troubles() -> list[str]:
-        trouble = await health.kafka_trouble(settings.bootstrap)
-        return [trouble] if trouble else []
+def _health(
+    settings: ReplicationSettings, database: Database, followers: Sequence[Follower]
+) -> contextlib.AbstractAsyncContextManager[None]:
+    """Answer for the process meanwhile."""
+
+    def troubles() -> list[str]:
+        said = [follower.trouble for follower in followers] or ["it has not started yet"]
+        return [trouble for trouble in said if trouble]
 
     def metrics() -> str:
         with database.reading() as db:
             return report.text(db)
 
-    server = health.HealthServer(
-        host=settings.host, port=settings.health_port, troubles=troubles, metrics=metrics
+    return health.served(
+        host=settings.host,
+        port=settings.health_port,
+        variable="STORAGE_EVENTS_REPLICATION_HEALTH_PORT",
+        troubles=health.readiness(settings.bootstrap, troubles),
+        metrics=metrics,
     )
-    await server.start()
-    await stopped.wait()
-    await server.stop()

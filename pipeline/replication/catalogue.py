@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pipeline.event_types import replication
 from pipeline.replication.jobs import Content, Place
 from pipeline.replication.obligations import Obligations, Replica
+from schemas.errors import SettingsError
 from schemas.vocabulary import Half
 
 if TYPE_CHECKING:
@@ -58,8 +59,29 @@ class Catalogue:
         self._keep_changes = keep_changes
         self._clock_s = clock_s
 
+    def follow(self, cluster: str) -> dict[int, int]:
+        """Return where to go on reading in this Kafka, for each partition.
+
+        Args:
+            cluster: which Kafka it is; the first one is remembered for ever.
+
+        Raises:
+            SettingsError: the catalogue follows another one.
+        """
+        with self._database.transaction() as db:
+            known = db.execute("SELECT id FROM cluster").fetchone()
+            if known is None:
+                db.execute("INSERT INTO cluster VALUES (?)", (cluster,))
+            elif known["id"] != cluster:
+                raise SettingsError(
+                    f"this catalogue follows Kafka cluster {known['id']}, and KAFKA_BOOTSTRAP is "
+                    f"cluster {cluster}. If Kafka was replaced: python -m pipeline.replication "
+                    "adopt"
+                )
+        return self.offsets()
+
     def offsets(self) -> dict[int, int]:
-        """Return where to go on reading, for each partition."""
+        """Return up to where each partition was applied."""
         with self._database.reading() as db:
             return dict(db.execute("SELECT partition, next_offset FROM offsets").fetchall())
 

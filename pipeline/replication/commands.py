@@ -68,6 +68,8 @@ def _catalogue(settings: ReplicationSettings) -> Iterator[sqlite3.Connection]:
 def _run(settings: ReplicationSettings) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    # aiokafka writes lines for each attempt at a broker that is away, twenty a second.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     asyncio.run(app.run(settings))
     return 0
 
@@ -151,6 +153,19 @@ def _retry(settings: ReplicationSettings, *ids: str) -> int:
     return 0 if queued == len(wanted) else _NOT_FOUND
 
 
+def _adopt(settings: ReplicationSettings) -> int:
+    database = Database(settings.state_path)
+    try:
+        with database.transaction() as db:
+            db.execute("DELETE FROM cluster")
+            db.execute("DELETE FROM offsets")
+    finally:
+        database.close()
+    _say("the Kafka that is set will be read from its beginning; what is known counts once")
+    _say("what was told to nobody but the old one is found by: reconcile STORAGE")
+    return 0
+
+
 def _reconcile(settings: ReplicationSettings, name: str, directory: str = "/") -> int:
     storage = rules_file.load(settings.rules_path).storages.get(name)
     if storage is None:
@@ -180,5 +195,6 @@ COMMANDS: Final = {
     "status": Command(_status),
     "dead": Command(_dead),
     "retry": Command(_retry, 1, 10_000),
+    "adopt": Command(_adopt),
     "reconcile": Command(_reconcile, 1, 2),
 }

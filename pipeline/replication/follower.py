@@ -14,6 +14,7 @@ from pipeline.event_types.replication import EVENT_TYPE
 from pipeline.replication.catalogue import Batch
 from schemas import codec, topics
 from schemas.errors import BadRecord, Unavailable
+from schemas.kafka_topics import cluster_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -48,6 +49,8 @@ class Follower:
         changed: Callable[[], None] = lambda: None,
     ) -> None:
         self._catalogue = catalogue
+        self._bootstrap = bootstrap
+        self.trouble = "events are not read yet"
         self._prefix = prefix
         self._changed = changed
         self._topic = prefix + EVENT_TYPE.topic.name
@@ -62,9 +65,11 @@ class Follower:
 
         Raises:
             Unavailable: Kafka cannot be reached at start.
+            SettingsError: it is another Kafka than before.
         """
         try:
             await self._begin()
+            self.trouble = ""
             while not stopped.is_set():
                 await self._turn()
         finally:
@@ -72,7 +77,8 @@ class Follower:
             await self._producer.stop()
 
     async def _begin(self) -> None:
-        known = await asyncio.to_thread(self._catalogue.offsets)
+        cluster = await cluster_id(self._bootstrap)
+        known = await asyncio.to_thread(self._catalogue.follow, cluster)
         try:
             await self._producer.start()
             await self._consumer.start()
@@ -107,7 +113,7 @@ class Follower:
             self._changed()
 
     async def _begin_again(self, error: OffsetOutOfRangeError) -> None:
-        """Kafka has forgotten what comes next, or is another cluster: take what there is.
+        """Kafka has forgotten what comes next: take what there is.
 
         What was applied before is known by its number and does not count twice.
         """

@@ -4,45 +4,39 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from pipeline.metrics import values
 from pipeline.replication import queries
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable
 
 _PREFIX: Final = "storage_events_replication_"
 
 
-def _gauge(name: str, meaning: str, values: Iterable[tuple[str, int]]) -> list[str]:
-    return [
-        f"# HELP {_PREFIX}{name} {meaning}",
-        f"# TYPE {_PREFIX}{name} gauge",
-        *(f"{_PREFIX}{name}{{{labels}}} {value}" for labels, value in values),
-    ]
-
-
 def text(db: sqlite3.Connection) -> str:
     """Return how many replicas, bytes and jobs there are."""
-    replicas = queries.replica_counts(db)
-    jobs = queries.counts(db)
-    lines = [
-        *_gauge(
-            "replicas",
-            "Files in the catalogue.",
-            ((f'storage="{name}"', files) for name, (files, _) in sorted(replicas.items())),
-        ),
-        *_gauge(
-            "bytes",
-            "Their size.",
-            ((f'storage="{name}"', size) for name, (_, size) in sorted(replicas.items())),
-        ),
-        *_gauge(
-            "jobs",
-            "Copies, frees and removals by state; DEAD ones need somebody.",
+    replicas = sorted(queries.replica_counts(db).items())
+    jobs = sorted(queries.counts(db).items())
+    return "".join(
+        values(_PREFIX + name, meaning, "gauge", by_label)
+        for name, meaning, by_label in (
             (
-                (f'rule="{rule}",action="{action}",state="{state}"', count)
-                for (rule, action, state), count in sorted(jobs.items())
+                "replicas",
+                "Files in the catalogue.",
+                {f'{{storage="{storage}"}}': files for storage, (files, _) in replicas},
             ),
-        ),
-    ]
-    return "\n".join(lines) + "\n"
+            (
+                "bytes",
+                "Their size.",
+                {f'{{storage="{storage}"}}': size for storage, (_, size) in replicas},
+            ),
+            (
+                "jobs",
+                "Copies, frees and removals by state; DEAD ones need somebody.",
+                {
+                    f'{{rule="{rule}",action="{action}",state="{state}"}}': count
+                    for (rule, action, state), count in jobs
+                },
+            ),
+        )
+    )

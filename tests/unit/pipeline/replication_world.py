@@ -28,6 +28,7 @@ class World:
     """What a storage tells, what the catalogue makes of it."""
 
     def __init__(self, file: Path, *rules: Rule, attempts: int = 3) -> None:
+        self.file = file
         self.now_s = 1000.0
         self.numbers: dict[str, int] = {}
         self.sent: list[dict[str, Any]] = []

@@ -9,7 +9,9 @@ import pytest
 
 from pipeline.replication import report
 from pipeline.replication.__main__ import main
+from pipeline.replication.catalogue import Batch
 from pipeline.replication.rules import Rule
+from schemas.errors import SettingsError
 from tests.unit.pipeline.replication_world import World
 
 if TYPE_CHECKING:
@@ -76,6 +78,27 @@ def test_what_was_given_up_can_be_tried_again_while_the_process_runs(
     world.now_s = 1e12
     assert world.take().attempts == 0
     assert said(capsys, "retry", "nonsense") == (1, "0 of 1 are QUEUED\n")
+
+
+def test_another_kafka_is_refused_until_it_is_adopted(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A catalogue that goes on with offsets of another Kafka would miss what it tells."""
+    catalogue = world.catalogue
+    assert catalogue.follow("first") == {}
+    world.added("a", "/f", 1)
+    offsets = catalogue.follow("first")
+    assert offsets != {}
+    with pytest.raises(SettingsError, match=r"follows Kafka cluster first, .* cluster second"):
+        catalogue.follow("second")
+    status, text = said(capsys, "adopt")
+    assert (status, text.strip().endswith("is in use by another process")) == (1, True)
+    world.database.close()
+    assert said(capsys, "adopt")[0] == 0
+    again = World(world.file, Rule("r", "a", ("b",)))
+    assert again.catalogue.follow("second") == {}
+    again.catalogue.apply([Batch(0, 1, world.sent)])
+    assert again.states() == {("r", "COPY", "QUEUED"): 1}
 
 
 def test_since_goes_on_from_a_number(world: World, capsys: pytest.CaptureFixture[str]) -> None:
