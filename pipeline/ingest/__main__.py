@@ -1,4 +1,4 @@
-"""`python -m pipeline.ingest agent|runner|check`."""
+"""`python -m pipeline.ingest agent|runner|check|dead|retry`."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import sys
 
 _USAGE = """usage: python -m pipeline.ingest COMMAND
 
-  agent   read billing, publish a trigger for each upload that a rule is about
-  runner  run the functions that triggers ask for, on this machine
-  check   read the rules file and say what is in it
+  agent           read billing, publish a trigger for each upload that a rule is about
+  runner          run the functions that triggers ask for, on this machine
+  check           read the rules file and say what is in it
+  dead            say what this machine's runner has given up, and why
+  retry ID...|all run again what it has given up, by the rules as they are now
 
 Settings, from the environment:
 """
@@ -21,14 +23,14 @@ def main(arguments: list[str]) -> int:
     from pipeline.ingest.settings import IngestSettings
     from schemas.settings import help_text
 
-    known = {"agent": commands.agent, "runner": commands.runner, "check": commands.check}
     if arguments in (["-h"], ["--help"]):
         print(_USAGE + help_text(IngestSettings))
         return 0
-    if len(arguments) != 1 or arguments[0] not in known:
+    name, *more = arguments or [""]
+    if name not in commands.COMMANDS or (name == "retry") != bool(more):
         print(_USAGE.partition("\nSettings")[0], file=sys.stderr)
         return 2
-    return known[arguments[0]]()
+    return commands.run(name, more)
 
 
 if __name__ == "__main__":

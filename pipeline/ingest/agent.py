@@ -22,7 +22,7 @@ from aiokafka.errors import (
 )
 
 from pipeline.ingest import triggers
-from pipeline.signed_urls import SignedUrls
+from pipeline.ingest.urls import TriggerUrls
 from schemas import codec, topics
 from schemas.errors import BadRecord, Refused, Unavailable
 
@@ -84,9 +84,8 @@ class IngestAgent:
         self._prefix = prefix
         self._batch_records = batch_records
         self._clock = clock
-        self._signed = {
-            name: SignedUrls(storage, client, clock) for name, storage in rules.storages.items()
-        }
+        self._urls = TriggerUrls(rules, client, clock)
+        self._resting: dict[TopicPartition, str] = {}
         self._marks: dict[str, int] = {}
         self._consumer = AIOKafkaConsumer(
             prefix + topics.BILLING.name,
@@ -102,6 +101,7 @@ class IngestAgent:
         # Not idempotent: after an outage such a producer has a hole in its sequence and must be
         # made anew, and a trigger that is there twice is recognised by its id anyway.
         self._producer = AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all", linger_ms=2)
+        self._is_reading = False
         self.triggers_sent = 0
 
     async def run(self, stopped: asyncio.Event) -> None:
@@ -117,6 +117,7 @@ class IngestAgent:
             await self._stop()
             raise Unavailable(f"Kafka cannot be reached: {error!r}") from error
         try:
+            self._is_reading = True
             while not stopped.is_set():
                 batches = await self._consumer.getmany(
                     timeout_ms=_POLL_MS, max_records=self._batch_records
@@ -144,8 +145,20 @@ class IngestAgent:
         except (Unavailable, KafkaError) as error:
             self._rest(partition, messages[0].offset, error)
         else:
+            self._resting.pop(partition, None)
             self._marks.update(marks)
             self.triggers_sent += len(sent)
+
+    def troubles(self) -> list[str]:
+        """Say in sentences what is wrong: which of our partitions stand still, and why."""
+        if not self._is_reading:
+            return ["billing is not read yet"]
+        ours = self._consumer.assignment()
+        return [
+            f"partition {partition.partition} of billing stands still: {reason}"
+            for partition, reason in self._resting.items()
+            if partition in ours
+        ]
 
     def _rest(self, partition: TopicPartition, offset: int, error: Exception) -> None:
         """Leave a partition alone for a while, then read it again from `offset`."""
@@ -153,6 +166,7 @@ class IngestAgent:
             "Partition %s rests for %s s: %s: %s",
             partition.partition, _REST_S, type(error).__name__, error,
         )  # fmt: skip
+        self._resting[partition] = f"{type(error).__name__}: {error}"
         # Not ours any more after a rebalance: its new owner begins at the committed offset.
         with contextlib.suppress(IllegalStateError, AssertionError):
             self._consumer.seek(partition, offset)
@@ -186,7 +200,7 @@ class IngestAgent:
     async def _send(self, rule: Rule, record: BillingRecord, message: Any) -> asyncio.Future[Any]:
         made = triggers.trigger(rule, record)
         try:
-            urls = await self._urls(rule, record)
+            urls = await self._urls.make(rule, record["storage"], record["path"])
         except (BadRecord, Refused) as error:
             logger.warning("No trigger %s: %s", made.id, error)
             return await self._set_aside(message, str(error))
@@ -213,16 +227,3 @@ class IngestAgent:
             key=message.key,
         )
         return future
-
-    async def _urls(self, rule: Rule, record: BillingRecord) -> dict[str, str]:
-        name = record["storage"] if record["storage"] in self._signed else ""
-        signed = self._signed[name]
-        found = {}
-        paths = triggers.paths(rule, record["path"])
-        for named in rule.urls:
-            if named.create_path:
-                await signed.make_parents(paths[named.name])
-            found[named.name] = await signed.url(
-                named.activities, paths[named.name], lifetime_s=named.lifetime_s
-            )
-        return found

@@ -1,9 +1,9 @@
 """The executor: triggers in, outcomes out, N functions at once.
 
-A trigger is taken over in three steps, each certain before the next: into the ledger, offset
-committed on Kafka, run. What runs when this process is killed runs again after its restart, what
-is done is never done again, and nothing has two outcomes. A job that waits for a storage holds no
-place among the N; the others go on.
+A trigger is taken over in steps, each certain before the next: into the ledger, its offset
+committed on Kafka, claimed (see `claims`), run. What runs when this process is killed runs again
+after its restart, what is done is never done again, and nothing has two outcomes. A job that waits
+for a storage holds no place among the N; the others go on.
 """
 
 from __future__ import annotations
@@ -22,14 +22,16 @@ from schemas.errors import BadRecord, Refused, Unavailable
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from pipeline.ingest.ledger import Arrived, Ledger, Message, Row
+    from pipeline.ingest.ledger import Ledger
+    from pipeline.ingest.ledger_rows import Arrived, Message, Row
     from pipeline.ingest.outcomes import Patience
     from pipeline.ingest.rules import RuleSet
     from pipeline.ingest.runners.base import Runner
 
 logger = logging.getLogger(__name__)
 
-_IDLE_S: Final = 60.0
+_IDLE_S: Final = 2.0
+"""How often the ledger is looked at in any case: `retry` is another process."""
 
 
 class Executor:
@@ -39,7 +41,7 @@ class Executor:
         rules: the functions and their limits.
         ledger: what became of every trigger.
         runner: what makes a try.
-        shard: the shard of its job events.
+        shard: the shard of its job events, and its name in claims.
         at_once: how many functions run at once.
         patience: how failures are borne.
         clock: epoch seconds.
@@ -67,9 +69,10 @@ class Executor:
         self._clock = clock
         self._on_outbox = on_outbox
         self._changed = asyncio.Event()
+        self.trouble = "functions are being loaded"
 
     def take(self, arrived: Iterable[Arrived]) -> None:
-        """Take triggers over; when this returns, the ledger has them."""
+        """Take triggers over; when this returns, the ledger has them and claims them."""
         good: list[Arrived] = []
         letters: list[Message] = []
         for each in arrived:
@@ -84,15 +87,20 @@ class Executor:
                 letters.append(notices.dead_letter(each, str(error), self._now_us()))
             else:
                 good.append(each._replace(id=trigger.id))
-        self._ledger.accept(good, letters, self._clock())
+        self._ledger.accept(
+            good, letters, self._clock(), lambda job_id: notices.claim(job_id, self._shard)
+        )
+        self._on_outbox()
+
+    def wake(self) -> None:
+        """Say that there may be something to run."""
         self._changed.set()
-        if letters:
-            self._on_outbox()
 
     async def run(self, stopped: asyncio.Event) -> None:
         """Run jobs until `stopped` is set; what runs then is run again next time."""
         names = [job_name(job_id) for job_id in self._ledger.unfinished_ids()]
         await self._runner.start(names)
+        self.trouble = ""
         running: set[asyncio.Task[None]] = set()
         stop = asyncio.create_task(stopped.wait())
         try:
@@ -115,7 +123,7 @@ class Executor:
     async def _wait(self, stop: asyncio.Task[Any], *, has_room: bool) -> None:
         """Wait until something changed, a job is due and has room, or it is time to stop."""
         due_s = self._ledger.next_due_s() if has_room else None
-        wait_s = _IDLE_S if due_s is None else max(0.01, due_s - self._clock())
+        wait_s = _IDLE_S if due_s is None else min(_IDLE_S, max(0.01, due_s - self._clock()))
         changed = asyncio.create_task(self._changed.wait())
         await asyncio.wait({changed, stop}, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
         changed.cancel()

@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import CommitFailedError, KafkaError
 
 from pipeline.ingest.agent import SESSION_MS
-from pipeline.ingest.ledger import Arrived
+from pipeline.ingest.ledger_rows import Arrived
 from schemas.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ class Intake:
         instance_id: str = "",
     ) -> None:
         self._queue_jobs = queue_jobs
+        self.trouble = "triggers are not read yet"
         self._consumer = AIOKafkaConsumer(
             *topics,
             bootstrap_servers=bootstrap,
@@ -89,6 +90,7 @@ class Intake:
             batches = await self._consumer.getmany(
                 timeout_ms=_POLL_MS, max_records=max(1, min(room, _MOST_AT_ONCE))
             )
+            self.trouble = ""
             messages = [message for batch in batches.values() for message in batch]
             if messages:
                 executor.take(_arrived(message) for message in messages)
@@ -96,6 +98,7 @@ class Intake:
         except CommitFailedError:
             logger.info("Partitions were taken over by another runner")
         except KafkaError as error:
+            self.trouble = f"triggers cannot be read now: {error!r}"
             logger.warning("Triggers cannot be read now: %r", error)
             await asyncio.sleep(_REST_S)
 

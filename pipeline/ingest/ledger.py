@@ -8,84 +8,35 @@ with the outcome.
 
 from __future__ import annotations
 
-import fcntl
-import json
-import sqlite3
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
-from schemas.errors import SettingsError
+from pipeline.event_types import ingest
+from pipeline.ingest.ledger_file import LedgerFile
+from pipeline.ingest.ledger_rows import Failed, headers_of, row_of, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
+    from pipeline.ingest.ledger_rows import Arrived, Message, Row
+
+CLAIMED: Final = "CLAIMED"
+"""Taken from Kafka and claimed; whose it is shows when the claims are read."""
 QUEUED: Final = "QUEUED"
 RUNNING: Final = "RUNNING"
-
-_TABLES: Final = """
-CREATE TABLE IF NOT EXISTS jobs (
-    id TEXT PRIMARY KEY,
-    state TEXT NOT NULL,
-    headers TEXT NOT NULL,
-    data BLOB,
-    topic TEXT NOT NULL,
-    partition INTEGER NOT NULL,
-    "offset" INTEGER NOT NULL,
-    attempt INTEGER NOT NULL DEFAULT 0,
-    failures INTEGER NOT NULL DEFAULT 0,
-    waiting_since_s REAL,
-    due_s REAL NOT NULL,
-    ended_s REAL,
-    reason TEXT NOT NULL DEFAULT ''
-) STRICT;
-CREATE INDEX IF NOT EXISTS due ON jobs (state, due_s);
-CREATE INDEX IF NOT EXISTS ended ON jobs (ended_s) WHERE ended_s IS NOT NULL;
-CREATE TABLE IF NOT EXISTS outbox (
-    number INTEGER PRIMARY KEY AUTOINCREMENT,
-    topic TEXT NOT NULL,
-    key BLOB,
-    value BLOB NOT NULL
-) STRICT;
-CREATE TABLE IF NOT EXISTS identity (name TEXT NOT NULL) STRICT;
-INSERT INTO identity SELECT lower(hex(randomblob(4))) WHERE NOT EXISTS (SELECT 1 FROM identity);
-"""
-
-
-class Arrived(NamedTuple):
-    """A trigger as it stood on Kafka."""
-
-    id: str
-    headers: Sequence[tuple[str, bytes]]
-    data: bytes
-    topic: str
-    partition: int
-    offset: int
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A job that is not finished.
-
-    Attributes:
-        arrived: its trigger.
-        attempt: which try this is, from 1.
-        failures: how often the function itself has failed.
-        waiting_since_s: since when a storage is waited for; None: it is not.
-    """
-
-    arrived: Arrived
-    attempt: int
-    failures: int
-    waiting_since_s: float | None
-
-
-class Message(NamedTuple):
-    """A message to be sent: topic, key, and what makes its value of its number."""
-
-    topic: str
-    key: bytes | None
-    make: Callable[[int], bytes]
+_UNFINISHED: Final = (CLAIMED, QUEUED, RUNNING)
+_ACCEPT: Final = (
+    'INSERT OR IGNORE INTO jobs (id, state, headers, data, topic, partition, "offset", due_s) '
+    "SELECT ?, ?, ?, ?, ?, ?, ?, ? WHERE NOT EXISTS (SELECT 1 FROM claims WHERE id = ?)"
+)
+_DROP: Final = (
+    "DELETE FROM jobs WHERE id = ? AND state = ? "
+    "AND EXISTS (SELECT 1 FROM claims WHERE id = ? AND runner <> ?)"
+)
+_QUEUE: Final = (
+    "UPDATE jobs SET state = ? WHERE id = ? AND state = ? "
+    "AND EXISTS (SELECT 1 FROM claims WHERE id = ? AND runner = ?)"
+)
 
 
 class Ledger:
@@ -93,66 +44,103 @@ class Ledger:
 
     Args:
         directory: where it is kept.
+        own: whether this is the runner; others may only look and `retry`.
     """
 
-    def __init__(self, directory: Path) -> None:
-        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._lock = (directory / "lock").open("w")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self._lock.close()
-            raise SettingsError(
-                f"another runner works with {directory}: give each a "
-                "STORAGE_EVENTS_INGEST_STATE of its own"
-            ) from error
-        self._db = sqlite3.connect(directory / "ledger.sqlite", isolation_level=None)
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = FULL")
-        self._db.executescript(_TABLES)
-        # What ran when the last process ended has to be run again.
-        self._db.execute("UPDATE jobs SET state = ? WHERE state = ?", (QUEUED, RUNNING))
+    def __init__(self, directory: Path, *, own: bool = True) -> None:
+        self._file = LedgerFile(directory, own=own)
+        self._db = self._file.db
+        self._transaction = self._file.transaction
+        if own:
+            # What ran when the last process ended has to be run again.
+            self._db.execute("UPDATE jobs SET state = ? WHERE state = ?", (QUEUED, RUNNING))
 
     @property
     def identity(self) -> str:
         """What no other ledger is called: its numbers begin anew, so they are told apart by it."""
-        return str(self._db.execute("SELECT name FROM identity").fetchone()[0])
+        return self._file.identity
 
     def close(self) -> None:
         """Let others in."""
-        self._db.close()
-        self._lock.close()
+        self._file.close()
 
-    def accept(self, arrived: Iterable[Arrived], messages: Iterable[Message], now_s: float) -> int:
+    def accept(
+        self,
+        arrived: Iterable[Arrived],
+        messages: Iterable[Message],
+        now_s: float,
+        claim: Callable[[str], Message],
+    ) -> int:
         """Take over triggers that are not known yet, and messages about those that are wrong.
 
+        Args:
+            arrived: the triggers.
+            messages: what is to be sent besides.
+            now_s: epoch seconds.
+            claim: makes the message that claims a trigger.
+
         Returns:
-            How many were new.
+            How many were new; whether they are ours will be decided.
         """
+        new = 0
         with self._transaction():
-            before = self._db.total_changes
-            self._db.executemany(
-                "INSERT OR IGNORE INTO jobs (id, state, headers, data, topic, partition, "
-                '"offset", due_s) VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
-                [
-                    (each.id, QUEUED, _text(each.headers), each.data, *each[3:], now_s)
-                    for each in arrived
-                ],
-            )
-            new = self._db.total_changes - before
+            for each in arrived:
+                values = (each.id, CLAIMED, text_of(each.headers), each.data, *each[3:], now_s)
+                is_new = self._db.execute(_ACCEPT, (*values, each.id)).rowcount
+                self._put([claim(each.id)] * is_new)
+                new += is_new
             self._put(messages)
         return new
 
+    def claims_read(self, cluster: str) -> dict[int, int]:
+        """Return up to where the claims of a Kafka cluster were read, by partition."""
+        found = self._db.execute(
+            "SELECT partition, next_offset FROM claim_offsets WHERE cluster = ?", (cluster,)
+        )
+        return dict(found.fetchall())
+
+    def claim_again(self, claim: Callable[[str], Message]) -> None:
+        """Claim what is not decided yet once more, in case that Kafka has lost the claims."""
+        with self._transaction():
+            rows = self._db.execute("SELECT id FROM jobs WHERE state = ?", (CLAIMED,)).fetchall()
+            self._put(claim(job_id) for (job_id,) in rows)
+
+    def decide(
+        self,
+        claims: Iterable[tuple[str, str]],
+        runner: str,
+        *,
+        read: tuple[str, int, int],
+        now_s: float,
+    ) -> int:
+        """Learn claims in the order in which they stand on Kafka; a trigger's first one counts.
+
+        Args:
+            claims: trigger ids and who claims them.
+            runner: who we are in claims.
+            read: cluster, partition and next offset: from where to go on reading.
+            now_s: epoch seconds.
+
+        Returns:
+            How many triggers have turned out to be ours.
+        """
+        known = [(job_id, owner, now_s) for job_id, owner in claims]
+        ids = [(job_id, CLAIMED, job_id, runner) for job_id, *_ in known]
+        with self._transaction():
+            self._db.executemany("INSERT OR IGNORE INTO claims VALUES (?, ?, ?)", known)
+            self._db.executemany(_DROP, ids)
+            ours = self._db.executemany(_QUEUE, [(QUEUED, *each) for each in ids]).rowcount
+            self._db.execute("INSERT OR REPLACE INTO claim_offsets VALUES (?, ?, ?)", read)
+        return ours
+
     def unfinished(self) -> int:
         """Return how many jobs have no outcome yet."""
-        row = self._db.execute(
-            "SELECT count(*) FROM jobs WHERE state IN (?, ?)", (QUEUED, RUNNING)
-        )
+        row = self._db.execute("SELECT count(*) FROM jobs WHERE state IN (?, ?, ?)", _UNFINISHED)
         return int(row.fetchone()[0])
 
     def unfinished_ids(self) -> list[str]:
         """Return the ids of all jobs without an outcome."""
-        found = self._db.execute("SELECT id FROM jobs WHERE state IN (?, ?)", (QUEUED, RUNNING))
+        found = self._db.execute("SELECT id FROM jobs WHERE state IN (?, ?, ?)", _UNFINISHED)
         return [row[0] for row in found]
 
     def begin(self, now_s: float) -> Row | None:
@@ -163,7 +151,7 @@ class Ledger:
             'topic, partition, "offset", attempt, failures, waiting_since_s',
             (RUNNING, QUEUED, now_s),
         ).fetchall()
-        return _row(found[0]) if found else None
+        return row_of(found[0]) if found else None
 
     def next_due_s(self) -> float | None:
         """Return when the next job is due; None if none waits."""
@@ -224,13 +212,43 @@ class Ledger:
         """Forget messages that Kafka has."""
         self._db.execute("DELETE FROM outbox WHERE number <= ?", (up_to,))
 
+    def unsent(self) -> int:
+        """Return how many messages Kafka does not have yet."""
+        return int(self._db.execute("SELECT count(*) FROM outbox").fetchone()[0])
+
     def outcomes(self) -> dict[str, int]:
         """Return how many jobs are in each state."""
         return dict(self._db.execute("SELECT state, count(*) FROM jobs GROUP BY state").fetchall())
 
+    def failed(self) -> list[Failed]:
+        """Return what was given up, the oldest first."""
+        found = self._db.execute(
+            "SELECT id, headers, attempt, ended_s, reason FROM jobs WHERE state = ? "
+            "ORDER BY ended_s",
+            (ingest.FAILED,),
+        )
+        return [Failed(row[0], headers_of(row[1]), *row[2:]) for row in found]
+
+    def retry(
+        self, job_id: str, headers: Sequence[tuple[str, bytes]], data: bytes, now_s: float
+    ) -> bool:
+        """Queue a job again that was given up, with the URLs that it has now.
+
+        Returns:
+            Whether there was one.
+        """
+        changed = self._db.execute(
+            "UPDATE jobs SET state = ?, headers = ?, data = ?, due_s = ?, attempt = 0, "
+            "failures = 0, waiting_since_s = NULL, ended_s = NULL, reason = '' "
+            "WHERE id = ? AND state = ?",
+            (QUEUED, text_of(headers), data, now_s, job_id, ingest.FAILED),
+        )
+        return bool(changed.rowcount)
+
     def prune(self, before_s: float) -> None:
-        """Forget jobs that ended before then."""
+        """Forget jobs that ended before then, and claims that were read before then."""
         self._db.execute("DELETE FROM jobs WHERE ended_s < ?", (before_s,))
+        self._db.execute("DELETE FROM claims WHERE read_s < ?", (before_s,))
 
     def _put(self, messages: Iterable[Message]) -> None:
         for topic, key, make in messages:
@@ -240,30 +258,3 @@ class Ledger:
             self._db.execute(
                 "UPDATE outbox SET value = ? WHERE number = ?", (make(number or 0), number)
             )
-
-    def _transaction(self) -> _Transaction:
-        return _Transaction(self._db)
-
-
-class _Transaction:
-    """All or nothing, with the write lock from the start."""
-
-    def __init__(self, db: sqlite3.Connection) -> None:
-        self._db = db
-
-    def __enter__(self) -> None:
-        self._db.execute("BEGIN IMMEDIATE")
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        self._db.execute("COMMIT" if kind is None else "ROLLBACK")
-
-
-def _text(headers: Sequence[tuple[str, bytes]]) -> str:
-    return json.dumps([[name, value.decode()] for name, value in headers])
-
-
-def _row(columns: Sequence[Any]) -> Row:
-    job_id, headers, data, topic, partition, offset, attempt, failures, waiting_since_s = columns
-    pairs = [(name, value.encode()) for name, value in json.loads(headers)]
-    arrived = Arrived(job_id, pairs, data, topic, partition, offset)
-    return Row(arrived, attempt, failures, waiting_since_s)

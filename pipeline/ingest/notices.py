@@ -1,20 +1,33 @@
-"""What the executor tells: job events for users, dead letters for operators. Pure."""
+"""What a runner tells: events to users, dead letters to operators, claims to runners. Pure."""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pipeline.event_types import ingest
-from pipeline.ingest.ledger import Message
+from pipeline.ingest.ledger_rows import Message
 from pipeline.ingest.transfers import path_of
 from schemas import codec, topics
 
 if TYPE_CHECKING:
-    from pipeline.ingest.ledger import Arrived
+    from pipeline.ingest.ledger_rows import Arrived
     from pipeline.ingest.triggers import Trigger
 
-AGENT = "ingest-runner"
+AGENT: Final = "ingest-runner"
+CLAIMS: Final = topics.Topic("ingest-claims", "", 8 * topics.DAYS, key="the trigger's id")
+"""Kept for longer than triggers are."""
+
+
+def claim(trigger_id: str, runner: str) -> Message:
+    """Return the message by which a runner claims a trigger.
+
+    Args:
+        trigger_id: the trigger's.
+        runner: the runner's shard, which no other runner and no other ledger has.
+    """
+    value = runner.encode()
+    return Message(CLAIMS.name, trigger_id.encode(), lambda _: value)
 
 
 def job_event(

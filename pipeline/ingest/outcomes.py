@@ -9,7 +9,7 @@ from pipeline.ingest.runners.base import FunctionFailed
 from schemas.errors import Refused, Unavailable
 
 if TYPE_CHECKING:
-    from pipeline.ingest.ledger import Row
+    from pipeline.ingest.ledger_rows import Row
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,6 +90,15 @@ class IngestSettings(KafkaSettings):
         60 * MINUTES,
         "A transfer that takes longer has failed, in seconds.",
     )
+    host: str = setting("STORAGE_EVENTS_HOST", "127.0.0.1", "Address that health listens on.")
+    agent_health_port: int = setting(
+        "STORAGE_EVENTS_INGEST_AGENT_HEALTH_PORT",
+        0,
+        "TCP port of the agent's /health/live, /health/ready and /metrics; 0: none.",
+    )
+    runner_health_port: int = setting(
+        "STORAGE_EVENTS_INGEST_RUNNER_HEALTH_PORT", 0, "The same of the runner; 0: none."
+    )
     keep_days: float = setting(
         "STORAGE_EVENTS_INGEST_KEEP_DAYS",
         30.0,

@@ -137,25 +137,20 @@ def value(urls: Mapping[str, str]) -> bytes:
     return json.dumps(urls, separators=(",", ":")).encode()
 
 
-def read(found: Sequence[tuple[str, bytes]], data: bytes | None) -> tuple[Trigger, dict[str, str]]:
-    """Read a trigger back from Kafka: what it is, and its named URLs.
+def about(found: Sequence[tuple[str, bytes]]) -> Trigger:
+    """Read what a trigger is from its headers on Kafka.
 
     Raises:
-        BadRecord: an attribute is missing, or the data is not a JSON object of texts.
+        BadRecord: an attribute is missing, or is not what it should be.
     """
     try:
         said = {name.lower().removeprefix(_PREFIX): text.decode() for name, text in found}
-        urls = json.loads(data or b"")
-        if not isinstance(urls, dict) or not all(isinstance(url, str) for url in urls.values()):
-            raise BadRecord("a trigger's data must be a JSON object of named URLs")
-        if not all(_NAME.fullmatch(name) for name in urls):
-            raise BadRecord("a trigger's URL names are letters, digits, dot, - and _")
         scope.named_scope(said["permissions"])
         ids = (bytes.fromhex(said["inode"]), bytes.fromhex(said["ancestors"]))
         if len(ids[0]) != FILE_ID_BYTES or len(ids[1]) % FILE_ID_BYTES or not ids[1]:
             raise BadRecord("a trigger's inode and ancestors are ids of 36 hex digits each")
         when = datetime.fromisoformat(said["time"])
-        about = Trigger(
+        return Trigger(
             id=said["id"],
             rule=said["rule"],
             function=said.get("function", ""),
@@ -170,4 +165,21 @@ def read(found: Sequence[tuple[str, bytes]], data: bytes | None) -> tuple[Trigge
         )
     except (KeyError, ValueError) as error:
         raise BadRecord(f"not a trigger: {type(error).__name__}: {error}") from error
-    return about, urls
+
+
+def read(found: Sequence[tuple[str, bytes]], data: bytes | None) -> tuple[Trigger, dict[str, str]]:
+    """Read a trigger back from Kafka: what it is, and its named URLs.
+
+    Raises:
+        BadRecord: an attribute is missing, or the data is not a JSON object of texts.
+    """
+    trigger = about(found)
+    try:
+        urls = json.loads(data or b"")
+    except ValueError as error:
+        raise BadRecord(f"not a trigger: {type(error).__name__}: {error}") from error
+    if not isinstance(urls, dict) or not all(isinstance(url, str) for url in urls.values()):
+        raise BadRecord("a trigger's data must be a JSON object of named URLs")
+    if not all(_NAME.fullmatch(name) for name in urls):
+        raise BadRecord("a trigger's URL names are letters, digits, dot, - and _")
+    return trigger, urls

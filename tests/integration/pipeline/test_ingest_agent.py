@@ -209,10 +209,17 @@ async def test_a_storage_that_is_away_delays_and_loses_nothing(
 
     storage.answer = away
     await bench.put(billing(1, "/data/raw/a.fits"))
-    async with bench.agent():
+    async with bench.agent() as made:
+        assert made.troubles() == ["billing is not read yet"]
         await asyncio.wait_for(refused.wait(), 30)
+        async with asyncio.timeout(30):
+            while not any("answers POST with 503" in said for said in made.troubles()):
+                await asyncio.sleep(0.05)
         storage.answer = lambda _method, _path: 0
         assert len(await bench.read("ingest", 1)) == 1
+        async with asyncio.timeout(30):
+            while made.troubles():
+                await asyncio.sleep(0.05)
 
 
 async def test_what_cannot_be_made_is_set_aside_and_the_rest_goes_on(bench: Bench) -> None:
@@ -235,10 +242,9 @@ async def test_a_root_macaroon_is_renewed_before_it_ends(
     now = [1_800_000_000.0]
     storage.before = "before:2027-01-15T10:00:00Z"  # 7200 s later
     signed = SignedUrls(Storage(storage.url, "u", "p"), client, lambda: now[0])
-    read = NamedUrl("read", ("DOWNLOAD",), lifetime_s=600)
     for late_s, asked in ((0, 1), (6000, 1), (6600, 2)):
         now[0] = 1_800_000_000.0 + late_s
-        await signed.url(read, "/a")
+        await signed.url(("DOWNLOAD",), "/a", lifetime_s=600)
         assert len(storage.macaroons_asked) == asked
 
 
@@ -248,7 +254,7 @@ async def test_a_door_that_gives_no_macaroon_is_named_without_the_password(
     storage.answer = lambda method, _: 401 if method == "POST" else 0
     signed = SignedUrls(Storage(storage.url, "ingest", "secret"), client)
     with pytest.raises(Unavailable, match="gives no macaroon to 'ingest': HTTP 401") as told:
-        await signed.url(NamedUrl("read", ("DOWNLOAD",)), "/a")
+        await signed.url(("DOWNLOAD",), "/a", lifetime_s=900)
     assert "secret" not in str(told.value)
 
 

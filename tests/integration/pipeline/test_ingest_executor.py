@@ -11,7 +11,8 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from pipeline.event_types import ingest
-from pipeline.ingest import triggers
+from pipeline.ingest import notices, triggers
+from pipeline.ingest.claims import Claims
 from pipeline.ingest.executor import Executor
 from pipeline.ingest.intake import Intake, OutboxPublisher
 from pipeline.ingest.ledger import Ledger
@@ -37,6 +38,7 @@ FUNCTIONS = {
     for name in ("shout", "one_in_ten", "wrong", "never")
 }
 FUNCTIONS["never"] = Function("never", python=f"{MODULE}:never", attempts=1, wall_s=0.5)
+PARTITIONS = 2
 TRIGGERS = topics.Topic("ingest", "", 7 * topics.DAYS)
 
 
@@ -80,29 +82,37 @@ class Bench:
         )
 
     @contextlib.asynccontextmanager
-    async def runner(self, at_once: int = 2) -> AsyncIterator[Ledger]:
-        ledger = Ledger(self.directory)
+    async def runner(self, name: str = "one", at_once: int = 2) -> AsyncIterator[Ledger]:
+        """Run a runner; of two with different names each gets every trigger."""
+        directory = self.directory / name
+        shard = f"ingest:{name}"
+        ledger = Ledger(directory)
         publisher = OutboxPublisher(bootstrap=self.bootstrap, prefix=self.prefix)
         rules = RuleSet((), FUNCTIONS)
         stopped = asyncio.Event()
         async with httpx.AsyncClient(timeout=5) as client:
             runner = LocalRunner(
                 FUNCTIONS.values(),
-                directory=self.directory / "work",
+                directory=directory / "work",
                 transfers=Transfers(client, 20),
             )
             executor = Executor(
-                rules, ledger=ledger, runner=runner, shard="ingest:test", at_once=at_once,
+                rules, ledger=ledger, runner=runner, shard=shard, at_once=at_once,
                 patience=self.patience, on_outbox=publisher.wake,
             )  # fmt: skip
             intake = Intake(
-                bootstrap=self.bootstrap, group=self.prefix + "runner",
+                bootstrap=self.bootstrap, group=self.prefix + name,
                 topics=[self.prefix + "ingest"], queue_jobs=5,
+            )  # fmt: skip
+            claims = Claims(
+                ledger, bootstrap=self.bootstrap, partitions=PARTITIONS, prefix=self.prefix,
+                runner=shard, claimed=publisher.wake, decided=executor.wake,
             )  # fmt: skip
             tasks = [
                 asyncio.create_task(executor.run(stopped)),
                 asyncio.create_task(intake.run(executor, ledger, stopped)),
                 asyncio.create_task(publisher.run(ledger, stopped)),
+                asyncio.create_task(claims.run(stopped)),
             ]
             try:
                 yield ledger
@@ -141,8 +151,10 @@ class Bench:
 async def bench(
     kafka_bootstrap: str, topic_prefix: str, storage: PlainStorage, tmp_path: Path
 ) -> Bench:
-    wanted = [TRIGGERS, topics.DEAD_LETTER, ingest.EVENT_TYPE.topic]
-    await kafka_topics.ensure_topics(kafka_bootstrap, wanted, partitions=2, prefix=topic_prefix)
+    wanted = [TRIGGERS, topics.DEAD_LETTER, notices.CLAIMS, ingest.EVENT_TYPE.topic]
+    await kafka_topics.ensure_topics(
+        kafka_bootstrap, wanted, partitions=PARTITIONS, prefix=topic_prefix
+    )
     return Bench(kafka_bootstrap, topic_prefix, storage, tmp_path)
 
 
@@ -153,6 +165,30 @@ async def test_each_trigger_is_run_once_however_often_it_comes(bench: Bench) -> 
         assert ledger.outcomes() == {"DONE": 10}
     assert set(map(tuple, told.values())) == {("STARTED", "DONE")}
     assert sorted(bench.storage.puts) == sorted(f"/derived/{n}" for n in range(1, 11))
+
+
+async def test_of_two_runners_that_get_every_trigger_one_runs_it(bench: Bench) -> None:
+    """As after a rebalance in the wrong instant: each has its own ledger and its own position."""
+    await bench.put("shout", *range(1, 21))
+    async with bench.runner("one") as one, bench.runner("two") as two:
+        await bench.put("shout", *range(1, 31))
+        told = await bench.outcomes(30)
+        async with asyncio.timeout(30):
+            while one.unfinished() or two.unfinished():
+                await asyncio.sleep(0.05)
+        assert one.outcomes().get("DONE", 0) + two.outcomes().get("DONE", 0) == 30
+        # A third one that comes later and reads everything finds nothing left to do.
+        async with bench.runner("three") as three:
+            await bench.put("shout", 31)
+            told = await bench.outcomes(31)
+            async with asyncio.timeout(30):
+                while one.unfinished() or two.unfinished() or three.unfinished():
+                    await asyncio.sleep(0.05)
+            assert three.outcomes().get("DONE", 0) <= 1
+        told = await bench.outcomes(31)
+    assert len(told) == 31
+    assert set(map(tuple, told.values())) == {("STARTED", "DONE")}
+    assert sorted(bench.storage.puts) == sorted(f"/derived/{n}" for n in range(1, 32))
 
 
 async def test_a_function_that_fails_for_one_in_ten_fails_only_those(bench: Bench) -> None:

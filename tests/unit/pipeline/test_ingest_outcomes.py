@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.ingest.ledger import Arrived, Row
+from pipeline.ingest.ledger_rows import Arrived, Row
 from pipeline.ingest.outcomes import Patience, Verdict, verdict
 from pipeline.ingest.runners.base import FunctionFailed
 from schemas.errors import Refused, Unavailable
