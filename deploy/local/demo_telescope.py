@@ -12,6 +12,7 @@ import logging
 import os
 import random
 import shutil
+import signal
 import sys
 import threading
 import time
@@ -22,25 +23,24 @@ import httpx
 
 from deploy.local import night, sky, stack
 from deploy.local.demonstrators import password
+from deploy.local.killing import Killer
 from deploy.local.morning import Morning, exposure_name
 from deploy.local.night import Night
+from deploy.local.night_screen import Screen
 from deploy.local.observatory import Observatory
 from deploy.local.processes import StartError
 from schemas.errors import SettingsError
 from schemas.settings import from_env, help_text, setting
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from deploy.local.processes import Process
 
-_BAR = 30
 _LOOK_S = 0.25
-_LINE_S = 5.0
 _SHOWN = 10
 _UPLOAD_AGAIN_S = 0.2
-_BETWEEN_KILLS_S = (0.2, 2.0)
 _MOSTLY = 0.8
 
 
@@ -52,7 +52,9 @@ class TelescopeSettings:
     webdav_port: int = setting("WEBDAV_PORT", 2880, "The mountain's door; the facility's: +10.")
     rest_port: int = setting("REST_PORT", 3881, "The mountain's REST; the facility's: +10.")
     kafka_port: int = setting("KAFKA_PORT", 9092, "Port of the Kafka that is started (and +1).")
-    health_port: int = setting("WORKER_HEALTH_PORT", 6066, "Port of the worker's health.")
+    health_port: int = setting(
+        "WORKER_HEALTH_PORT", 6066, "Port of the worker's health; ingest, replication: +1 to +3."
+    )
     kafka_bootstrap: str = setting(
         "KAFKA_BOOTSTRAP", "", "A Kafka to use, as host:port; empty: one is started."
     )
@@ -95,21 +97,33 @@ class Telescope:
         stack.down(self.run, _say)
         shutil.rmtree(self.run, ignore_errors=True)
         self.observatory.up(_say)
+        _say(f"{len(self._names)} exposures; each step follows from an event of the one before")
+        screen = Screen(self.night, len(self._names))
+        killer = Killer(
+            self._victims(), start=self.observatory.start, chance=self._chance, say=screen.say
+        )
+        begin_s = time.time()
         with self._watching():
-            begin_s = time.time()
-            exposing = threading.Thread(target=self._expose, daemon=True)
-            exposing.start()
+            working = [threading.Thread(target=self._expose, daemon=True)]
             if self._settings.kill:
-                self._kill_meanwhile()
-            self._show_progress(begin_s)
-            exposing.join()
+                peace_s = begin_s + self._settings.longest_s / 2
+                killing = (
+                    lambda: self._is_mostly_done() or time.time() > peace_s,
+                    self._over,
+                )
+                working.append(threading.Thread(target=killer.run, args=killing, daemon=True))
+            for thread in working:
+                thread.start()
+            self._follow(screen, working, until_s=begin_s + self._settings.longest_s)
+        for thread in working:
+            thread.join()
         taken_s = self.night.ended_s - begin_s
-        size = sum(file.stat().st_size for file in self._files.values())
+        size = sum(file.stat().st_size for file in self._files.values() if file.exists())
         _say(
             f"{len(self._names)} exposures, {size / 1e6:.0f} MB, from the telescope to previews "
             f"on the mountain in {taken_s:.1f} s"
         )
-        return self._claims()
+        return self._claims(killer)
 
     @property
     def _files(self) -> dict[str, Path]:
@@ -154,39 +168,20 @@ class Telescope:
         facility = self.observatory.facility.process
         return [*self.observatory.followers, facility, *kafka]
 
-    def _kill_meanwhile(self) -> None:
-        """Kill -9 one after the other, then any, until most is done: the rest is left in peace."""
-        victims = self._victims()
-        queue = self._chance.sample(victims, len(victims))
-        until_s = time.time() + self._settings.longest_s / 2
-        while queue or (not self._is_mostly_done() and time.time() < until_s):
-            time.sleep(self._chance.uniform(*_BETWEEN_KILLS_S))
-            victim = queue.pop() if queue else self._chance.choice(victims)
-            victim.kill()
-            print(f"{_short(self.night, len(self._names))}   kill -9 {victim.name}", flush=True)
-            self.observatory.start()
-
     def _is_mostly_done(self) -> bool:
         return len(self.night.processed) >= _MOSTLY * len(self._names)
 
-    def _show_progress(self, begin_s: float) -> None:
-        count = len(self._names)
-        live = sys.stdout.isatty()
-        shown_s = 0.0
-        while True:
-            is_over = self.night.is_over(count)
-            is_late = time.time() - begin_s > self._settings.longest_s
-            if live or is_over or is_late or time.time() - shown_s > _LINE_S:
-                lines = [_bar(*step) for step in self.night.steps(count)]
-                if live and shown_s:
-                    print(f"\x1b[{len(lines)}F", end="")
-                print(
-                    "\n".join(lines) if live or is_over else _short(self.night, count), flush=True
-                )
-                shown_s = time.time()
-            if is_over or is_late or self._ended():
-                return
+    def _follow(
+        self, screen: Screen, working: Sequence[threading.Thread], *, until_s: float
+    ) -> None:
+        """Show how far it is, until all is done, or the night is over, or a process has ended."""
+        while time.time() < until_s:
+            is_busy = any(thread.is_alive() for thread in working)
+            if not is_busy and (self.night.is_over(len(self._names)) or self._ended()):
+                break
+            screen.show()
             time.sleep(_LOOK_S)
+        screen.show(at_last=True)
 
     def _ended(self) -> bool:
         """Say which process has ended by itself, if one has."""
@@ -195,13 +190,17 @@ class Telescope:
             _say(f"{process.name} has ended; the end of {process.log}:\n{process.log_tail()}")
         return bool(gone)
 
-    def _claims(self) -> bool:
+    def _claims(self, killer: Killer) -> bool:
+        _say("the morning: both storages are looked at, file by file")
         morning = Morning(self.observatory, self._files, self.run / "previews")
         claims = morning.claims()
         failed = [f"{name}: {reason}" for name, reason in self.night.failed.items()]
         claims.append(
-            ("no function failed, and none had two outcomes", failed + self.night.twice())
+            ("no function failed, and no exposure had two outcomes", failed + self.night.twice())
         )
+        if self._settings.kill:
+            claims.append((f"killed with kill -9: {killer.told()}", killer.spared()))
+        claims.append(("every process is ready", self._not_ready()))
         for sentence, wrong in claims:
             print(f"  {'✗' if wrong else '✓'} {sentence}")
             for line in wrong[:_SHOWN]:
@@ -209,14 +208,12 @@ class Telescope:
         _say(f"the previews: {morning.page()}")
         return not any(wrong for _, wrong in claims)
 
-
-def _bar(what: str, done: int, of: int) -> str:
-    filled = _BAR * done // max(1, of)
-    return f"  {'█' * filled}{'░' * (_BAR - filled)} {done:5}/{of:<5} {what}"
-
-
-def _short(night: Night, count: int) -> str:
-    return "  " + " → ".join(f"{done}/{of}" for _, done, of in night.steps(count))
+    def _not_ready(self) -> list[str]:
+        try:
+            self.observatory.wait_ready()
+        except StartError as error:
+            return str(error).splitlines()
+        return []
 
 
 def _say(line: str) -> None:
@@ -240,6 +237,8 @@ def main() -> int:
         print(__doc__ + "\nEnvironment:\n" + help_text(TelescopeSettings))
         return 0
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    # Whoever ends it, nothing is left running.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     held = False
     telescope = None
     try:

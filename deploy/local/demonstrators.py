@@ -68,21 +68,27 @@ class Demonstrator:
             name, process, f"http://{self.host}:{webdav_port}", f"http://{self.host}:{rest_port}"
         )
 
-    def ingest_agent(self, rules: Path, settings: Mapping[str, str] | None = None) -> Process:
+    def ingest_agent(
+        self, rules: Path, settings: Mapping[str, str] | None = None, *, health_port: int = 0
+    ) -> Process:
         """Return the ingest agent."""
         return self.python(
             "ingest-agent", "pipeline.ingest", "agent",
             STORAGE_EVENTS_INGEST_RULES=rules,
             STORAGE_EVENTS_INGEST_AGENT_INSTANCE_ID="agent",
+            STORAGE_EVENTS_INGEST_AGENT_HEALTH_PORT=health_port,
             **(settings or {}),
         )  # fmt: skip
 
-    def ingest_runner(self, rules: Path, settings: Mapping[str, str] | None = None) -> Process:
+    def ingest_runner(
+        self, rules: Path, settings: Mapping[str, str] | None = None, *, health_port: int = 0
+    ) -> Process:
         """Return the runner of functions."""
         return self.python(
             "ingest-runner", "pipeline.ingest", "runner",
             STORAGE_EVENTS_INGEST_RULES=rules,
             STORAGE_EVENTS_INGEST_STATE=self.run / "ingest",
+            STORAGE_EVENTS_INGEST_RUNNER_HEALTH_PORT=health_port,
             **(settings or {}),
         )  # fmt: skip
 

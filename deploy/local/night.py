@@ -34,7 +34,7 @@ class Night:
         failed: why a function was given up.
         returned: files that went back to the mountain (two for each).
         freed: the mountain's copy is gone.
-        outcomes: for each trigger, the numbers of the events that told its outcome.
+        outcomes: for each exposure, the events that told the outcome of its function.
         ended_s: when the newest event came, epoch seconds.
     """
 
@@ -44,7 +44,7 @@ class Night:
     failed: dict[str, str] = field(default_factory=dict)
     returned: set[str] = field(default_factory=set)
     freed: set[str] = field(default_factory=set)
-    outcomes: dict[str, set[int]] = field(default_factory=dict)
+    outcomes: dict[str, set[tuple[str, int]]] = field(default_factory=dict)
     ended_s: float = 0.0
 
     def take(self, kind: str, message: Mapping[str, Any]) -> None:
@@ -54,7 +54,8 @@ class Night:
         name = path.rpartition("/")[2].removesuffix(".fits")
         if kind == ingest.EVENT_TYPE.name:
             if message["state"] != ingest.STARTED:
-                self.outcomes.setdefault(message["id"], set()).add(message["number"])
+                event = (message["shard"], message["number"])
+                self.outcomes.setdefault(name, set()).add(event)
             if message["state"] == ingest.DONE:
                 self.processed.add(name)
             elif message["state"] == ingest.FAILED:
@@ -70,23 +71,31 @@ class Night:
         elif where == (MOUNTAIN, replication.REMOVED, True):
             self.freed.add(name)
 
-    def steps(self, count: int) -> list[tuple[str, int, int]]:
-        """Return what there is to do with `count` exposures: in words, done, of how many."""
+    def steps(self, count: int) -> list[tuple[str, str, int, int]]:
+        """Return what there is to do with `count` exposures.
+
+        Returns:
+            For each step a word, what it is, how many are done, of how many.
+        """
         return [
-            ("observed, stored on the mountain", len(self.observed), count),
-            ("safe at the facility", len(self.safe), count),
-            ("preview and metadata made there", len(self.processed), count),
-            ("both back on the mountain", len(self.returned), count * len(OUTPUTS)),
-            ("the mountain's disk freed", len(self.freed), count),
+            ("observed", "observed, stored on the mountain", len(self.observed), count),
+            ("safe", "safe at the facility", len(self.safe), count),
+            ("processed", "preview and metadata made there", len(self.processed), count),
+            ("returned", "both back on the mountain", len(self.returned), count * len(OUTPUTS)),
+            ("freed", "the mountain's disk freed", len(self.freed), count),
         ]
 
     def twice(self) -> list[str]:
-        """Return the triggers that had more than one outcome."""
-        return [trigger for trigger, numbers in self.outcomes.items() if len(numbers) > 1]
+        """Return the exposures that had more than one outcome."""
+        return [
+            f"{name}: told by {sorted(events)}"
+            for name, events in sorted(self.outcomes.items())
+            if len(events) > 1
+        ]
 
     def is_over(self, count: int) -> bool:
         """Whether all of it is done, or something has failed for good."""
-        return bool(self.failed) or all(done >= of for _, done, of in self.steps(count))
+        return bool(self.failed) or all(done >= of for *_, done, of in self.steps(count))
 
 
 async def watch(night: Night, *, bootstrap: str, prefix: str, stopped: threading.Event) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import uuid
 from typing import TYPE_CHECKING, Final
 
@@ -42,7 +43,7 @@ class Observatory:
         webdav_port: the mountain's WebDAV door.
         rest_port: the mountain's REST.
         kafka_port: of the Kafka that is started.
-        health_port: of the worker's health.
+        health_port: of the worker's health; agent, runner and replication have the next ones.
         kafka_bootstrap: a Kafka to use; empty: one is started.
         host: the address everything listens on.
         at_once: how many functions run at once.
@@ -74,7 +75,6 @@ class Observatory:
             webdav_port=webdav_port + FACILITY_PORTS,
             rest_port=rest_port + FACILITY_PORTS,
         )
-        self._worker_url = f"http://{host}:{health_port}"
         self._health_port = health_port
         self._make_followers(parts, at_once)
 
@@ -85,13 +85,17 @@ class Observatory:
             STORAGE_EVENTS_WORKER_PARTS="derive",
             STORAGE_EVENTS_WORKER_INSTANCE_ID="worker",
         )  # fmt: skip
-        self.agent = parts.ingest_agent(self.rules)
+        self.agent = parts.ingest_agent(self.rules, health_port=self._health_port + 1)
         self.runner = parts.ingest_runner(
-            self.rules, {"STORAGE_EVENTS_INGEST_AT_ONCE": str(at_once)}
+            self.rules,
+            {"STORAGE_EVENTS_INGEST_AT_ONCE": str(at_once)},
+            health_port=self._health_port + 2,
         )
         self.replication = parts.python(
-            "replication", "pipeline.replication", "run", **self.moving
-        )
+            "replication", "pipeline.replication", "run",
+            STORAGE_EVENTS_REPLICATION_HEALTH_PORT=self._health_port + 3,
+            **self.moving,
+        )  # fmt: skip
 
     @property
     def rules(self) -> Path:
@@ -141,21 +145,37 @@ class Observatory:
                 ):
                     port = int(url.rpartition(":")[2])
                     require_free(self.host, port, what=site.process.name, variable=variable)
-        if not self.worker.running():
-            require_free(
-                self.host, self._health_port, what="worker", variable="WORKER_HEALTH_PORT"
-            )
+        for follower, url in self.answering():
+            if not follower.running():
+                port = int(url.rpartition(":")[2])
+                require_free(self.host, port, what=follower.name, variable="WORKER_HEALTH_PORT")
         self.start()
+        self.wait_ready()
+
+    def answering(self) -> list[tuple[Process, str]]:
+        """Return the followers and where each tells its health."""
+        return [
+            (follower, f"http://{self.host}:{self._health_port + at}")
+            for at, follower in enumerate(self.followers)
+        ]
+
+    def wait_ready(self) -> None:
+        """Wait until all that follows events is ready.
+
+        Raises:
+            StartError: what is not, and the end of its log.
+        """
+        for follower, url in self.answering():
+            follower.wait_ready(functools.partial(missing, url), timeout_s=_READY_S)
 
     def start(self) -> None:
-        """Start whatever does not run, and wait for the storages and the worker."""
+        """Start whatever does not run, and wait for Kafka and the storages."""
         if self.kafka is not None:
             self.kafka.start()
         for process in (*(site.process for site in self.sites), *self.followers):
             process.start()
         for site in self.sites:
             site.start()
-        self.worker.wait_ready(lambda: missing(self._worker_url), timeout_s=_READY_S)
 
     def down(self, say: Callable[[str], None]) -> None:
         """Stop all of it."""

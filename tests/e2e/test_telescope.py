@@ -25,7 +25,7 @@ def test_a_night_with_everything_killed_leaves_nothing_wrong() -> None:
             env={
                 **{name: value for name, value in os.environ.items() if name != "KAFKA_BOOTSTRAP"},
                 "WEBDAV_PORT": str(base), "REST_PORT": str(base + 1),
-                "WORKER_HEALTH_PORT": str(base + 2), "KAFKA_PORT": str(base + 4),
+                "WORKER_HEALTH_PORT": str(base + 2), "KAFKA_PORT": str(base + 6),
                 "RUN_DIR": str(run), "ONCE": "1", "KILL": "1", "EXPOSURES": "20", "NIGHT_S": "200",
             },
             cwd=ROOT, capture_output=True, text=True, check=False,
