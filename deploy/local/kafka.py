@@ -159,7 +159,8 @@ class Kafka:
             return
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         tool = self._java("-XX:TieredStopAtLevel=1", "kafka.tools.StorageTool", "format")
-        command = [*tool, "-t", cluster, "-c", str(self._properties)]
+        # In one word: one id in 64 begins with a dash and would be taken for an option.
+        command = [*tool, f"--cluster-id={cluster}", "-c", str(self._properties)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise StartError(f"Kafka's storage could not be formatted:\n{done.stderr[-2000:]}")
