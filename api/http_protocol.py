@@ -24,6 +24,10 @@ EXTENSION: Final = "storage_events.connection"
 UNACKNOWLEDGED_MS: Final = 30_000
 """A peer that acknowledges nothing for so long is dead."""
 
+KERNEL_UNSENT_BYTES: Final = 65_536
+"""What the kernel takes over without sending it. It would take megabytes for each reader that does
+not read; so the bound that counts is the node's own."""
+
 
 @functools.lru_cache(maxsize=256)
 def capitalised(name: bytes) -> bytes:
@@ -153,8 +157,9 @@ class TransportSink:
 
 
 def _watch_peer(transport: asyncio.Transport) -> None:
-    """Have the kernel notice a peer that is gone."""
+    """Have the kernel notice a peer that is gone, and keep little for one that does not read."""
     peer = transport.get_extra_info("socket")
     if peer is not None and peer.family in (socket.AF_INET, socket.AF_INET6):
         peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_MS)
+        peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, KERNEL_UNSENT_BYTES)
         peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
