@@ -27,6 +27,7 @@ class Burst:
         login: user and password.
         directory: where.
         count: how many operations.
+        rate_per_s: how many a second at most; 0: as many as the door takes.
         done: how many were so far.
     """
 
@@ -34,6 +35,7 @@ class Burst:
     login: tuple[str, str]
     directory: str
     count: int
+    rate_per_s: float = 0.0
     done: int = 0
     error: BaseException | None = None
     _changed: threading.Condition = field(default_factory=threading.Condition)
@@ -68,7 +70,11 @@ class Burst:
     def _run(self) -> None:
         try:
             with httpx.Client(auth=self.login, timeout=30) as client:
-                for index in range(self.count):
+                begin_s = time.monotonic()
+                while (index := self.done) < self.count:
+                    if self.rate_per_s:
+                        due_s = begin_s + index / self.rate_per_s
+                        time.sleep(max(0.0, due_s - time.monotonic()))
                     self._perform(client, *self._operation(index))
                     with self._changed:
                         self.done = index + 1
@@ -96,6 +102,18 @@ class Burst:
             if time.monotonic() - begin > _GIVE_UP_S:
                 raise AssertionError(f"{method} {name}: not done after {tries} tries")
             time.sleep(_AGAIN_S)
+
+    def finish(self) -> None:
+        """Let it end after the operation that it is at; `count` is then what was done.
+
+        Raises:
+            AssertionError: an operation was refused.
+        """
+        self.count = 0
+        assert self._thread is not None
+        self._thread.join(_GIVE_UP_S)
+        self.wait_done(0)
+        self.count = self.done
 
     def wait_done(self, count: int, *, timeout_s: float = 120.0) -> bool:
         """Wait until that many are done; return whether they are.

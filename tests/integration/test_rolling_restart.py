@@ -1,0 +1,163 @@
+"""Three nodes stopped, or killed, one after the other under load: nothing lost, nothing double.
+
+The long form has 300 clients and 500 events a second; all of them are told all of the events.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+from deploy.local.processes import wait_until
+from tests import services
+from tests.api_site import ApiSite
+from tests.crowd import Crowd, open_channels
+from tests.e2e.burst import Burst
+from tests.wire import call
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(900)]
+
+WRITERS = 4
+EVENTS_OF_AN_OPERATION = 5 / 4
+CATCH_UP_S = 300.0
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much of it: clients, events a second, events between one restart and the next."""
+
+    clients: int
+    rate_per_s: int
+    between: int
+
+
+SIZES = [
+    pytest.param(Size(30, 100, 100), id="short"),
+    pytest.param(Size(300, 500, 2_500), id="long", marks=pytest.mark.conformance),
+]
+
+
+@pytest.fixture(scope="module")
+def site(kafka_bootstrap: str, redis_url: str) -> Iterator[ApiSite]:
+    """Give three nodes that let one user have enough channels."""
+    with services.run_directory("rolling") as run:
+        started = ApiSite(
+            run, kafka_bootstrap, redis_url, nodes=3, prefix=f"rolling-{uuid.uuid4().hex[:8]}-",
+            settings={
+                "STORAGE_EVENTS_API_CHANNELS_PER_USER": "1000",
+                "STORAGE_EVENTS_API_CONNECTIONS_PER_USER": "1000",
+                "STORAGE_EVENTS_API_REQUESTS_PER_USER_S": "0",
+            },
+        )  # fmt: skip
+        try:
+            started.up()
+            yield started
+        finally:
+            started.down()
+
+
+@pytest.fixture
+def directories(site: ApiSite) -> list[str]:
+    """Give a directory for each writer."""
+    made = [f"/data/exp/{uuid.uuid4().hex[:12]}" for _ in range(WRITERS)]
+    with site.webdav() as door:
+        for path in made:
+            door.request("MKCOL", path).raise_for_status()
+    return made
+
+
+@contextlib.contextmanager
+def _crowd(
+    site: ApiSite, directories: Sequence[str], clients: int
+) -> Iterator[tuple[Crowd, dict[str, str]]]:
+    channels, ids = open_channels(site.urls, directories, clients)
+    crowd = Crowd(site.urls, channels)
+    crowd.start()
+    try:
+        yield crowd, ids
+    finally:
+        crowd.stop()
+        for path in channels:
+            call("DELETE", f"{site.urls[0]}{path}")
+
+
+def _stop(site: ApiSite, crowd: Crowd, node: int) -> None:
+    """Stop a node that serves some; each of them hears SHUTDOWN."""
+    served = crowd.open_on(node)
+    before = crowd.system()["SHUTDOWN"]
+    assert served > 0
+    assert site.nodes[node].stop(), "it had to be killed"
+    assert wait_until(lambda: crowd.open_on(node) == 0, timeout_s=20)
+    assert crowd.system()["SHUTDOWN"] == before + served
+
+
+def _kill(site: ApiSite, crowd: Crowd, node: int) -> None:
+    """Kill a node that serves some; nobody hears anything."""
+    before = crowd.system()
+    assert crowd.open_on(node) > 0
+    site.nodes[node].kill()
+    assert wait_until(lambda: crowd.open_on(node) == 0, timeout_s=20)
+    assert crowd.system() == before
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("end", [_stop, _kill])
+def test_nothing_is_lost_and_nothing_double(
+    site: ApiSite, directories: list[str], end: type[_stop], size: Size
+) -> None:
+    """Every client is told every event once, in one order, whatever node serves it meanwhile."""
+    rate = size.rate_per_s / EVENTS_OF_AN_OPERATION / WRITERS
+    bursts = [
+        Burst(site.webdav_url, ("alice", "alice-demo"), path, count=10**9, rate_per_s=rate)
+        for path in directories
+    ]
+    with _crowd(site, directories, size.clients) as (crowd, ids):
+        assert wait_until(crowd.all_are_open, timeout_s=60)
+        begin_s = time.monotonic()
+        for burst in bursts:
+            burst.start()
+        for node in range(3):
+            seen = len(crowd.told)
+            assert wait_until(
+                lambda seen=seen: crowd.all_are_open() and len(crowd.told) >= seen + size.between,
+                timeout_s=CATCH_UP_S,
+            )
+            end(site, crowd, node)
+            assert wait_until(crowd.all_are_open, timeout_s=60)
+            site.nodes[node].start()
+            site.ready(site.nodes[node], site.urls[node])
+        for burst in bursts:
+            burst.finish()
+        took_s = time.monotonic() - begin_s
+        expected = [told for burst in bursts for told in burst.expected()]
+        wait_until(lambda: crowd.slowest() >= len(expected), timeout_s=CATCH_UP_S)
+        assert crowd.complaints == []
+        assert {reader.at for reader in crowd.readers} == {len(expected)}
+        assert _told(crowd, ids, directories) == expected
+        assert set(crowd.system()) <= {"SHUTDOWN"}
+        connections = sum(reader.connections for reader in crowd.readers)
+        assert connections >= size.clients + 3
+    print(
+        f"{len(expected)} events to {size.clients} clients in {took_s:.0f} s"
+        f" ({len(expected) / took_s:.0f}/s), {connections} connections, {dict(crowd.refusals)}"
+    )
+
+
+def _told(
+    crowd: Crowd, ids: dict[str, str], directories: Sequence[str]
+) -> list[tuple[str, str, str]]:
+    """Return what all were told, one directory after the other."""
+    told: dict[str, list[tuple[str, str, str]]] = {path: [] for path in directories}
+    for subscription, content in crowd.told:
+        path, event = ids[subscription.decode()], json.loads(content)
+        told[path].append((path, ",".join(event["mask"]), event["name"]))
+    return [each for path in directories for each in told[path]]
