@@ -26,6 +26,7 @@ class ApiSite:
         nodes: how many API nodes.
         prefix: before topics and keys.
         settings: further environment variables of the nodes.
+        storage: the module that is run as storage.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class ApiSite:
         nodes: int = 1,
         prefix: str,
         settings: dict[str, str] | None = None,
+        storage: str = "storage_sim",
     ) -> None:
         self.folder = run
         self._prefix = prefix
@@ -57,7 +59,7 @@ class ApiSite:
         self.webdav_url = f"http://127.0.0.1:{webdav}"
         self._health_url = f"http://127.0.0.1:{health}"
         self.urls = [f"http://127.0.0.1:{port}" for port in api_ports]
-        self.storage = self._process("storage", ["-m", "storage_sim", "serve"])
+        self.storage = self._process("storage", ["-m", storage, "serve"])
         self.worker = self._process("worker", ["-m", "pipeline", "worker"])
         self.nodes = [
             self._process(
@@ -131,13 +133,18 @@ def _missing(url: str) -> str:
 
 
 class RoundRobin:
-    """A TCP front: each connection goes to the next node. Host headers pass as they are."""
+    """A TCP front: each connection goes to the next node. Host headers pass as they are.
+
+    Attributes:
+        answered: on how many connections a node has answered.
+    """
 
     def __init__(self, urls: list[str]) -> None:
         self._targets = [httpx.URL(url) for url in urls]
         self._next = 0
         self._open: set[asyncio.StreamWriter] = set()
         self.url = ""
+        self.answered = 0
         self._loop = asyncio.new_event_loop()
         started = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(started,), daemon=True)
@@ -163,8 +170,11 @@ class RoundRobin:
         there, back = await asyncio.open_connection(target.host, target.port)
 
         async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+            is_new = source is there
             try:
                 while data := await source.read(65536):
+                    self.answered += is_new
+                    is_new = False
                     sink.write(data)
                     await sink.drain()
             except OSError:

@@ -72,6 +72,7 @@ class Reader(asyncio.Protocol):
     node: int = -1
     is_open: bool = False
     connections: int = 0
+    doing: str = ""
     system: Counter[str] = field(default_factory=Counter)
     transport: Any = None
     _buffer: bytes = b""
@@ -82,19 +83,22 @@ class Reader(asyncio.Protocol):
         self.node = self.crowd.next_node()
         parts = urlsplit(self.crowd.urls[self.node])
         loop = asyncio.get_running_loop()
+        self.doing = "connecting"
         opened = socket.socket()
         opened.setblocking(False)
         opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, ETHERNET_BYTES)
         try:
             await loop.sock_connect(opened, (parts.hostname, parts.port))
             await loop.create_connection(lambda: self, sock=opened)
-        except OSError:
+        except OSError as error:
+            self.doing = repr(error)
             opened.close()
             self._again()
 
     def connection_made(self, transport: Any) -> None:
         """Ask for the stream."""
         self.transport, self._buffer, self._head = transport, b"", b""
+        self.doing = "asking"
         after = b"Last-Event-ID: %s\r\n" % self.last_id if self.last_id else b""
         transport.write(
             b"GET %s HTTP/1.1\r\nHost: crowd\r\nAccept: text/event-stream\r\n%s%s\r\n"
@@ -134,6 +138,7 @@ class Reader(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Come back."""
         self.is_open = False
+        self.doing = f"lost: {exc}"
         self._again()
 
     def _again(self) -> None:
@@ -227,6 +232,15 @@ class Crowd:
     def all_are_open(self) -> bool:
         """Whether every reader has a stream."""
         return all(reader.is_open for reader in self.readers)
+
+    def state(self) -> str:
+        """Say how it stands, for a test that waits in vain."""
+        closed = [
+            f"{reader.path[-22:]}@{reader.node} {reader.doing}"
+            for reader in self.readers
+            if not reader.is_open
+        ]
+        return f"{dict(self.refusals)} {self.complaints} {len(closed)} closed: {closed[:10]}"
 
     def slowest(self) -> int:
         """Return how many events every reader has been told."""

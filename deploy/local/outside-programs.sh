@@ -6,7 +6,7 @@ set -euo pipefail
 declare -A package_of=(
   [curl]=curl [rclone]=rclone [cadaver]=cadaver [litmus]=litmus [davix-put]=davix [kcat]=kcat
   [chromium]=chromium [chromedriver]=chromium-driver [java]=openjdk-17-jre-headless [mvn]=maven
-  [jq]=jq [setfacl]=acl
+  [jq]=jq [setfacl]=acl [node]=nodejs [npm]=npm
   [gfal-copy]="python3-gfal2 python3-gfal2-util gfal2-util-scripts gfal2-plugin-http"
   [xrootd]="xrootd-server xrootd-server-plugins xrootd-plugins"
 )

@@ -29,6 +29,7 @@ def api_site(kafka_bootstrap: str, redis_url: str) -> Iterator[ApiSite]:
                 "STORAGE_EVENTS_API_REQUESTS_PER_ADDRESS_S": "0",
                 "STORAGE_EVENTS_API_KEEP_ALIVE_S": "1",
             },
+            storage="tests.lax_storage",
         )
         try:
             site.up()

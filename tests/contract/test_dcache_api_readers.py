@@ -2,159 +2,161 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import threading
 import uuid
-from typing import TYPE_CHECKING, Any
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import httpx
-import httpx_sse
 import pytest
-import requests
-import sseclient  # type: ignore[import-untyped]
 
 from deploy.local import processes
+from tests import readers
 from tests.api_site import RoundRobin
-from tests.wire import basic, call
+from tests.wire import call
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from tests.api_site import ApiSite
 
-pytestmark = pytest.mark.stack
+pytestmark = [
+    pytest.mark.stack,
+    pytest.mark.programs("curl", "node", "npm", "chromium", "chromedriver"),
+    pytest.mark.timeout(1800),
+]
 
-EVENTS = 300
-CUTS = 12
 NASTY = [
-    "plain", "a b", 'quo"te', "back\\slash", "Å", "\u2028", "😀", "%2F", "a?b#c", "é" * 120,
-    "<img src=x onerror=alert(1)>", "data: x", "id: 7", ": k", "&amp;", "x" * 248,
+    "plain", "a b", 'quo"te', "it's", "back\\slash", "\\u0041\\n", "Å", "\u2028", "\u2029", "\x85",
+    "new\nline", "\r\n", "\n\ndata: x\n\n", "tab\t\x01\x7f", "😀👩‍👩‍👧‍👦", "\u202etxt.exe\u200f",
+    "\ufeff", "%2F", "a?b#c", "é" * 120, "😀" * 62, "x" * 250, "<img src=x onerror=alert(1)>",
+    "<script>alert(1)", "data: x", "id: 7", "event: SYSTEM", ": k", "&amp;", "retry: 1", "[DONE]",
 ]  # fmt: skip
+LONGEST_BYTES = 255
+_PATIENCE_S = 120
+
+
+@dataclass(frozen=True)
+class Size:
+    """How many events, and how often every reader is cut off meanwhile."""
+
+    events: int
+    cuts: int
+
+
+def _name(number: int) -> str:
+    """Return a name that no other number has, as nasty as the storage allows."""
+    name = f"{number:05d}{NASTY[number % len(NASTY)]}"
+    assert len(name.encode()) <= LONGEST_BYTES
+    return name
 
 
 @pytest.fixture
-def robin(api_site: ApiSite) -> Iterator[RoundRobin]:
-    """Give a front to three nodes whose connections can be cut."""
-    front = RoundRobin(api_site.urls)
+def fronts(api_site: ApiSite) -> Iterator[list[RoundRobin]]:
+    """Give each reader a front of its own to three nodes."""
+    made = [RoundRobin(api_site.urls) for _ in readers.ALL]
     try:
-        yield front
+        yield made
     finally:
-        front.close()
+        for front in made:
+            front.close()
 
 
-class Reader:
-    """One client in a thread of its own.
+def _channel(front: RoundRobin, directory: str) -> str:
+    channel = call("POST", f"{front.url}/api/v1/events/channels").one("Location")
+    selector = {"path": directory, "flags": ["IN_CREATE"]}
+    assert call("POST", f"{channel}/subscriptions/inotify", content=selector).status == 201
+    return channel
 
-    Args:
-        read: yields `(event name, id, data)`, told which channel and when to stop.
-        channel: its channel.
+
+def _write(storage: httpx.Client, directory: str, names: list[str], written: list[str]) -> None:
+    for name in names:
+        content = {"action": "mkdir", "name": name}
+        storage.post(f"/api/v1/namespace{directory}", json=content).raise_for_status()
+        written.append(name)
+
+
+def _until(holds: Callable[[], bool], reading: list[readers.Reader], what: str) -> None:
+    """Wait for something, unless a reader has died of an error."""
+    processes.wait_until(
+        lambda: holds() or any(one.error for one in reading), timeout_s=_PATIENCE_S
+    )
+    state = [(one.name, len(one.names), one.error) for one in reading]
+    assert holds(), f"{what}: {state}"
+
+
+def _write_and_cut(
+    storage: httpx.Client,
+    directory: str,
+    size: Size,
+    reading: list[readers.Reader],
+    fronts: list[RoundRobin],
+) -> list[str]:
+    """Make all directories; in the middle of each part of them all readers are cut off.
+
+    Returns:
+        The names, in order.
     """
-
-    def __init__(self, read: Callable[[str, Reader], None], channel: str) -> None:
-        self.names: list[str] = []
-        self.is_done = False
-        self._thread = threading.Thread(target=read, args=(channel, self), daemon=True)
-        self._thread.start()
-
-    def told(self, data: str) -> None:
-        """Take one event's data."""
-        content = json.loads(data)
-        if "event" in content:
-            self.names.append(content["event"]["name"])
-        self.is_done = len(self.names) >= EVENTS
-
-    def join(self) -> None:
-        """Wait for its end."""
-        self._thread.join(60)
-
-
-def by_sseclient(channel: str, reader: Reader) -> None:
-    """btubbs's client, the one that dCache's Python clients use: reconnects by itself."""
-    last = None
-    while not reader.is_done:
-        try:
-            client = sseclient.SSEClient(channel, last_id=last, retry=50, headers=basic("alice"))
-            while not reader.is_done:
-                reader.told(next(client).data)
-                last = client.last_id
-        except requests.RequestException:  # cut while it was connecting
-            continue
+    names = [_name(number) for number in range(size.events)]
+    written: list[str] = []
+    _write(storage, directory, names[:1], written)
+    # Who has no id yet has nothing to go on from.
+    _until(lambda: all(one.names for one in reading), reading, "not all read")
+    step = size.events // (size.cuts + 1)
+    with ThreadPoolExecutor(1) as pool:
+        for upto in range(1 + step, 2 + size.cuts * step, step):
+            answered = [front.answered for front in fronts]
+            work = pool.submit(_write, storage, directory, names[upto - step : upto], written)
+            half = upto - step // 2
+            _until(
+                lambda half=half, work=work: len(written) >= half or work.done(),
+                reading,
+                "not written",
+            )
+            for front in fronts:
+                front.cut()
+            work.result()
+            _until(
+                lambda answered=answered: all(
+                    front.answered > before for front, before in zip(fronts, answered, strict=True)
+                ),
+                reading,
+                "not all came back",
+            )
+    _write(storage, directory, names[len(written) :], written)
+    return names
 
 
-def by_httpx_sse(channel: str, reader: Reader) -> None:
-    """httpx-sse, reconnecting as its documentation has it."""
-    last = ""
-    with httpx.Client(auth=("alice", "alice-demo"), timeout=20) as client:
-        while not reader.is_done:
-            headers = {"Last-Event-ID": last} if last else {}
-            try:
-                with httpx_sse.connect_sse(client, "GET", channel, headers=headers) as source:
-                    for event in source.iter_sse():
-                        last = event.id or last
-                        reader.told(event.data)
-                        if reader.is_done:
-                            return
-            except httpx.HTTPError:
-                continue
-
-
-def by_curl(channel: str, reader: Reader) -> None:
-    """Curl and a shell's way of reading: line by line, whole events only."""
-    last = ""
-    while not reader.is_done:
-        command = ["curl", "-sN", "-u", "alice:alice-demo", "-H", "Accept: text/event-stream"]
-        if last:
-            command += ["-H", f"Last-Event-ID: {last}"]
-        with subprocess.Popen([*command, channel], stdout=subprocess.PIPE) as running:
-            assert running.stdout
-            fields: dict[str, str] = {}
-            for raw in running.stdout:
-                name, _, value = raw.decode("ascii").rstrip("\n").partition(": ")
-                if name:
-                    fields[name] = value
-                elif "data" in fields:
-                    last = fields.get("id", last)
-                    reader.told(fields["data"])
-                    fields = {}
-                if reader.is_done:
-                    running.kill()
-
-
-READERS: list[Any] = [by_sseclient, by_httpx_sse, by_curl]
-
-
-def test_all_readers_read_the_same(api_site: ApiSite, robin: RoundRobin) -> None:
+@pytest.mark.parametrize(
+    "size",
+    [
+        pytest.param(Size(310, 3), id="short"),
+        pytest.param(Size(10_000, 50), id="long", marks=pytest.mark.conformance),
+    ],
+)
+def test_all_readers_read_the_same(
+    api_site: ApiSite, fronts: list[RoundRobin], size: Size, tmp_path: Path
+) -> None:
     """Every event once, in order, whatever its name and however often they are cut off."""
     directory = f"/data/exp/{uuid.uuid4().hex[:12]}"
-    url = f"{robin.url}/api/v1/events/channels"
-    names = [f"{number:03d}{NASTY[number % len(NASTY)]}" for number in range(EVENTS)]
-    with httpx.Client(auth=("alice", "alice-demo"), base_url=api_site.rest_url) as storage:
-        made = storage.post(
-            "/api/v1/namespace/data/exp",
-            json={"action": "mkdir", "name": directory.rpartition("/")[2]},
-        )
-        made.raise_for_status()
-        channels = [call("POST", url).one("Location") for _ in READERS]
-        for channel in channels:
-            selector = {"path": directory, "flags": ["IN_CREATE"]}
-            answer = call("POST", f"{channel}/subscriptions/inotify", content=selector)
-            assert answer.status == 201
-        readers = [Reader(read, one) for read, one in zip(READERS, channels, strict=True)]
-        for number, name in enumerate(names):
-            action = {"action": "mkdir", "name": name}
-            storage.post(f"/api/v1/namespace{directory}", json=action).raise_for_status()
-            if number == 0:  # who has no id yet has nothing to go on from
-                assert processes.wait_until(
-                    lambda: all(one.names for one in readers), timeout_s=20
-                )
-            elif number % (EVENTS // CUTS) == 0:
-                robin.cut()
-    done = processes.wait_until(lambda: all(one.is_done for one in readers), timeout_s=60)
-    for read, reader in zip(READERS, readers, strict=True):
-        assert reader.names == names, (read.__name__, len(reader.names))
-    assert done
-    for reader in readers:
-        reader.join()
+    with api_site.webdav() as door:
+        door.request("MKCOL", directory).raise_for_status()
+    channels = [_channel(front, directory) for front in fronts]
+    reading = [
+        readers.Reader(read, channel, size.events, tmp_path / read.__name__)
+        for read, channel in zip(readers.ALL, channels, strict=True)
+    ]
+    try:
+        with httpx.Client(auth=("alice", "alice-demo"), base_url=api_site.rest_url) as storage:
+            names = _write_and_cut(storage, directory, size, reading, fronts)
+        _until(lambda: all(one.is_done for one in reading), reading, "not all told all")
+    finally:
+        for reader in reading:
+            reader.join()
+    for reader in reading:
+        assert reader.error is None, (reader.name, reader.error)
+        assert reader.names == names, (reader.name, len(reader.names))
+        assert reader.system == [], reader.name
     for channel in channels:
         call("DELETE", channel)

@@ -19,7 +19,6 @@ from tests import services
 from tests.api_site import ApiSite
 from tests.crowd import Crowd, open_channels
 from tests.e2e.burst import Burst
-from tests.wire import call
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -86,8 +85,6 @@ def _crowd(
         yield crowd, ids
     finally:
         crowd.stop()
-        for path in channels:
-            call("DELETE", f"{site.urls[0]}{path}")
 
 
 def _stop(site: ApiSite, crowd: Crowd, node: int) -> None:
@@ -130,9 +127,9 @@ def test_nothing_is_lost_and_nothing_double(
             assert wait_until(
                 lambda seen=seen: crowd.all_are_open() and len(crowd.told) >= seen + size.between,
                 timeout_s=CATCH_UP_S,
-            )
+            ), crowd.state()
             end(site, crowd, node)
-            assert wait_until(crowd.all_are_open, timeout_s=60)
+            assert wait_until(crowd.all_are_open, timeout_s=60), crowd.state()
             site.nodes[node].start()
             site.ready(site.nodes[node], site.urls[node])
         for burst in bursts:
