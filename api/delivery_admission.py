@@ -1,8 +1,9 @@
 """Whether a stream's subscriptions are still allowed when it is opened; the storage decides.
 
 What is not where it was may have been moved (its watch goes with it), deleted (then its events up
-to that are still told) or closed to this user (then nothing is told any more): the storage answers
-the same to all three, the replay log knows which.
+to that are still told) or closed to this user (then nothing is told any more). Users are answered
+the same to all three; we ask where the object is in our own name. A storage that does not tell
+that leaves us to look in the replay log what became of it, and not for ever.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from api.delivery_stream import Stream
 
 DOUBT_S: Final = 1.0
-"""How long what became of an object is looked for: its last event may still be on its way."""
+"""How long the replay log is asked what became of an object when the storage does not tell."""
 
 _RETRY_S: Final = 0.1
 _AT_ONCE: Final = 16
@@ -53,11 +54,35 @@ class Admission:
             await asyncio.gather(*(check(member) for member in asked))
 
     async def _check(self, member: Member) -> None:
+        path, refused = member.subscription.path, ""
+        while True:
+            try:
+                found = await self._place(member.subscription, path)
+                if found is not None:
+                    await self._take(member, found)
+                    return
+                where = await self._node.gatekeeper.path_of(member.subscription.inode)
+            except Unavailable:
+                await asyncio.sleep(_RETRY_S)
+                continue
+            if not where.is_told:
+                await self._search(member)
+                return
+            if where.path is None:
+                return  # deleted: all up to its last event is told, whenever that event comes
+            if refused == where.path:
+                await self._endings.forfeit(member)
+                return
+            # It may have been on its way: who is refused twice at one place is refused.
+            path, refused = where.path, path if path == where.path else ""
+
+    async def _search(self, member: Member) -> None:
+        """Find out from the log alone what became of an object that its user cannot see."""
         loop = asyncio.get_running_loop()
         ends_s = loop.time() + DOUBT_S
         while True:
             try:
-                found = await self._place(member.subscription)
+                found = await self._place(member.subscription, member.subscription.path)
                 if found is not None:
                     await self._take(member, found)
                     return
@@ -75,17 +100,21 @@ class Admission:
                     return
             await asyncio.sleep(_RETRY_S)
 
-    async def _place(self, one: Subscription) -> Place | None:
+    async def _place(self, one: Subscription, path: str) -> Place | None:
         credentials = self._stream.credentials
-        found = await self._node.gatekeeper.place(credentials, one.path, follow=False)
+        found = await self._node.gatekeeper.place(credentials, path, follow=False)
         return found if found is not None and found.inode == one.inode else None
 
     async def _take(self, member: Member, found: Place) -> None:
-        """Go on with an object where it is now."""
-        member.checked = {**member.checked, **found.positions}
-        self._node.replace(member, channels.moved(member.subscription, found))
-        if not access.is_allowed(self._stream.principal, member.subscription):
+        """Go on with an object where it is now; its ways through shards are told in the past."""
+        one = member.subscription
+        now = channels.moved(one, found)
+        member.admitted = found.positions
+        if not access.is_allowed(self._stream.principal, now):
             await self._endings.forfeit(member)
+        elif now.shard == one.shard:
+            member.checked = {**member.checked, **found.positions}
+            self._node.replace(member, now)
 
     async def _look(self, member: Member) -> Subscription | None:
         """Read in the log where an object went; None: it was deleted."""

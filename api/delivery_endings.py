@@ -73,6 +73,20 @@ class Endings:
         number = max(number, event_ids.number_of(at))
         await self.end(member, shard, number, event_ids.ending_rank(at, number))
 
+    def adopt(self, member: Member, stored: channels.Subscription) -> bool:
+        """Let a subscription end where another node says; False: the reader is past that."""
+        if stored.end is None:
+            return False
+        shard, number, rank = stored.end
+        slot = channels.slot_name(stored.event_type, shard)
+        self._stream.fall_behind()
+        at = event_ids.place(number, rank, member.sequence)
+        if at <= self._stream.start(member, slot, shard):
+            return False
+        member.subscription = member.subscription.replace(ended=stored.ended, end=stored.end)
+        self.expect(member)
+        return True
+
     async def forfeit(self, member: Member) -> None:
         """End a subscription where its reader was: what came after is not theirs to see."""
         one, stream = member.subscription, self._stream
@@ -83,6 +97,11 @@ class Endings:
         at = stream.start(member, channels.slot_name(one.event_type, shard), shard)
         number = event_ids.number_of(at)
         await self.end(member, shard, number, event_ids.ending_rank(at, number))
+
+    @property
+    def are_awaited(self) -> bool:
+        """Whether one is still ahead; then the stream is not live, so that it comes in order."""
+        return bool(self._waiting)
 
     def clear(self) -> None:
         """Forget what is waiting."""

@@ -9,7 +9,7 @@ from api.channels import slot_name
 from schemas import codec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from api.channels import Subscription
     from api.delivery_stream import Stream
@@ -67,10 +67,13 @@ class Member:
         opening: the first bytes of its events.
         closing: the last bytes of its events.
         checked: for each shard, the number up to which changes are known to have been looked at.
+        admitted: for each shard, the number up to which access need not be looked at: the storage
+            was asked afterwards.
         fresh: whether its `since` may still be ahead of what this node has seen.
     """
 
     __slots__ = (
+        "admitted",
         "checked",
         "closing",
         "fresh",
@@ -91,6 +94,7 @@ class Member:
         self.opening = sse.opening(subscription.event_type)
         self.closing = sse.closing(subscription.url)
         self.checked: dict[str, int] = dict(subscription.since)
+        self.admitted: Mapping[str, int] = {}
         self.fresh = True
 
     @property

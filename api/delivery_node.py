@@ -131,6 +131,13 @@ class Node:
             return (subscription.shard,)
         return {**self.marks.get(subscription.event_type, {}), **subscription.since}
 
+    def is_ahead(self, subscription: channels.Subscription) -> bool:
+        """Whether a subscription ended, on another node, at what this node has not seen yet."""
+        if subscription.end is None:
+            return False
+        shard, number, _ = subscription.end
+        return number > self.marks[subscription.event_type].get(shard, 0)
+
     def end_place(self, event_type: str, shard: str) -> int:
         """Return the place this node has come to in a shard."""
         return event_ids.end_of(self.marks.get(event_type, {}).get(shard, 0))

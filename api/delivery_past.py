@@ -33,6 +33,7 @@ WAIT_S: Final = 0.5
 """How long the log is waited for before looking whether the stream has something else to do."""
 
 RETRY_S: Final = 0.5
+_AHEAD_S: Final = 0.05
 _DRAIN_EVERY: Final = 100
 
 
@@ -101,9 +102,16 @@ class Past:
             stream.advance(message.slot, event_ids.end_of(message.number))
             if not done % _DRAIN_EVERY:
                 await self._drain()
-        if not stream.overflowed and not stream.finished:
-            held.clear()
+        if stream.overflowed or stream.finished:
+            return
+        held.clear()
+        if not self._endings.are_awaited:
             stream.go_live()
+        elif stream.wake.is_set():
+            raise Interrupted
+        else:
+            stream.flush()
+            await asyncio.sleep(_AHEAD_S)
 
     def _index(self) -> None:
         """Index the stream's own members, the ended ones too, as live ones are indexed."""
@@ -244,7 +252,8 @@ class Past:
     ) -> None:
         before = member.subscription
         self.node.replace(member, after)
-        if not access.is_allowed(self.stream.principal, after):
+        is_old = message.number <= member.admitted.get(message.shard, 0)
+        if not is_old and not access.is_allowed(self.stream.principal, after):
             if after.event_type == message.event_type.name:
                 rank = channels.LAST_RANK
                 await self._endings.end(member, message.shard, message.number, rank)

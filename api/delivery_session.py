@@ -211,7 +211,8 @@ class Session(Stream):
     async def _compare(self, member: Member, subscription: Subscription) -> None:
         known = member.subscription
         if subscription.ended is not None:
-            await self._endings.revoke(member)
+            if not self._endings.adopt(member, subscription):
+                await self._endings.revoke(member)
         elif (subscription.watch, subscription.selector) != (known.watch, known.selector):
             changed = known.replace(watch=subscription.watch, selector=subscription.selector)
             self.node.replace(member, changed)

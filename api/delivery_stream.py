@@ -101,7 +101,7 @@ class Stream:
         member = Member(self, subscription, next(self.node.keys))
         self.members[member.sequence] = member
         self._sources = None
-        if subscription.ended is None:
+        if subscription.ended is None or self.node.is_ahead(subscription):
             self.node.add(member)
         return member
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from api.channels import Place
+    from api.places import Whereabouts
     from pipeline.authz.principal import Principal
 
 
@@ -29,3 +30,6 @@ class Gatekeeper(Protocol):
         Returns:
             Where it is now; None when it is absent or this user may not watch it.
         """
+
+    async def path_of(self, inode: bytes) -> Whereabouts:
+        """Say where an object is, whoever may see it; never for the eyes of a user."""

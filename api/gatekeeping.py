@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from api.auth import Authenticator, Caller
     from api.channels import Place
-    from api.places import Found
+    from api.places import Found, Whereabouts
     from api.storage_client import StorageClient
     from pipeline.authz.principal import Principal
 
@@ -50,6 +50,10 @@ class StorageGatekeeper:
             if problem.status == 401:
                 return None
             raise
+
+    async def path_of(self, inode: bytes) -> Whereabouts:
+        """Say where an object is, whoever may see it; never for the eyes of a user."""
+        return await self._storage.path_of(inode)
 
     async def place(self, credentials: Any, path: str, *, follow: bool) -> Place | None:
         """Look a storage path up as that user; None when they may not watch it (any more)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from api.channels import Place
 from schemas.vocabulary import FILE_ID_BYTES, FileType
@@ -42,6 +42,21 @@ class Found:
     type: str
     may_watch: bool
     children: tuple[Child, ...] = ()
+
+
+class Whereabouts(NamedTuple):
+    """Where an object is, whoever may see it.
+
+    Attributes:
+        is_told: whether the storage says so at all.
+        path: its absolute storage path; None: it was deleted.
+    """
+
+    is_told: bool
+    path: str | None
+
+
+UNTOLD: Final = Whereabouts(is_told=False, path=None)
 
 
 def file_id(text: object) -> bytes:

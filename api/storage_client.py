@@ -167,6 +167,21 @@ class StorageClient:
             return places.told(content)
         return await self._walk(credential, address, path, content)
 
+    async def path_of(self, inode: bytes) -> places.Whereabouts:
+        """Say where an object is now, whoever may see it: asked in our own name, told to nobody.
+
+        Raises:
+            Unavailable: the storage is away.
+        """
+        if not self._service_key:
+            return places.UNTOLD
+        headers = {SERVICE_KEY: self._service_key, "Accept": "application/json"}
+        answer = await self._send(f"/api/v1/id/{inode.hex().upper()}", {}, headers)
+        if answer.status_code >= 500:
+            raise Unavailable(f"the storage answered {answer.status_code} to a look-up by id")
+        content = self._content(answer)
+        return places.Whereabouts(is_told="path" in content, path=content.get("path"))
+
     async def _namespace(
         self, credential: Credential, address: str, path: str, parameters: Mapping[str, str]
     ) -> dict[str, Any]:
@@ -209,6 +224,11 @@ class StorageClient:
         }
         if self._service_key:
             headers[SERVICE_KEY] = self._service_key
+        return await self._send(path, parameters, headers)
+
+    async def _send(
+        self, path: str, parameters: Mapping[str, str], headers: Mapping[str, str]
+    ) -> httpx.Response:
         try:
             try:
                 return await self._client.get(path, params=parameters, headers=headers)

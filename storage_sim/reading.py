@@ -75,6 +75,12 @@ class Reading(Core):
         place.found  # noqa: B018 - raises when it is absent
         return place
 
+    def path_of(self, inode_id: bytes) -> str | None:
+        """Return where an object is, whoever may see it; None when it is gone."""
+        with self.database.read() as db:
+            place = walk.place_of(db, inode_id)
+        return None if place is None else place.path
+
     def listing(self, principal: Principal, path: str, origin: Origin = INTERNAL) -> list[Inode]:
         """Return what is in a directory, in the order of names."""
         snapshot = self.snapshot(principal, path, children=True, attributes=False, origin=origin)

@@ -15,6 +15,7 @@ from api import channels
 from api.delivery import Hub
 from api.delivery_message import Message
 from api.memory_channel_store import MemoryChannelStore
+from api.places import Whereabouts
 from pipeline.event_types import inotify
 from pipeline.replay.log import Batch, Entry
 from pipeline.replay.memory_log import MemoryReplayLog
@@ -105,6 +106,7 @@ class FakeStorage:
     def __init__(self) -> None:
         self.places: dict[str, channels.Place | None] = {}
         self.principals: dict[Any, Principal | None] = {}
+        self.paths: dict[bytes, str | None] = {}
 
     async def principal(self, credentials: Any) -> Principal | None:
         return self.principals.get(credentials)
@@ -112,6 +114,10 @@ class FakeStorage:
     async def place(self, credentials: Any, path: str, *, follow: bool) -> channels.Place | None:
         await asyncio.sleep(0)
         return self.places.get(path)
+
+    async def path_of(self, inode: bytes) -> Whereabouts:
+        await asyncio.sleep(0)
+        return Whereabouts(inode in self.paths, self.paths.get(inode))
 
 
 class World:

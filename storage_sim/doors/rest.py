@@ -25,7 +25,7 @@ from storage_sim.authentication import BadCredentials, TooManyAttempts
 from storage_sim.billing import Origin
 from storage_sim.doors import rest_actions, rest_json
 from storage_sim.doors.health import Health
-from storage_sim.errors import OperationFailed, invalid
+from storage_sim.errors import OperationFailed, invalid, not_found
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -42,6 +42,7 @@ log = logging.getLogger(__name__)
 DOOR: Final = "rest"
 SERVICE_KEY: Final = "Storage-Events-Key"
 NAMESPACE: Final = "/api/v1/namespace"
+ID: Final = "/api/v1/id"
 
 _STATUSES: Final = {
     errno.ENOENT: HTTPStatus.NOT_FOUND,
@@ -102,6 +103,7 @@ class Rest:
         return Starlette(
             routes=[
                 Route("/api/v1/user", self._answered(self._user), methods=["GET"]),
+                Route(ID + "/{id}", self._answered(self._whereabouts), methods=["GET"]),
                 Route(NAMESPACE, self._answered(self._get), methods=["GET"]),
                 Route(NAMESPACE + "/{path:path}", self._answered(self._get), methods=["GET"]),
                 Route(NAMESPACE + "/{path:path}", self._answered(self._post), methods=["POST"]),
@@ -166,6 +168,17 @@ class Rest:
 
     async def _user(self, request: Request) -> Response:
         return JSONResponse(rest_json.user(await self._who(request)))
+
+    async def _whereabouts(self, request: Request) -> Response:
+        """Tell who shows the key where an object is, or that it is gone; nobody else anything."""
+        if not self._is_service(request):
+            raise not_found()
+        try:
+            inode = bytes.fromhex(request.path_params["id"])
+        except ValueError:
+            raise not_found() from None
+        path = await self._in_thread(lambda: self._storage.path_of(inode))
+        return JSONResponse({"path": path})
 
     async def _get(self, request: Request) -> Response:
         principal = await self._known(request)

@@ -181,3 +181,23 @@ async def test_health_and_metrics(doors: Doors, rest: httpx.AsyncClient) -> None
     async with httpx.AsyncClient(transport=elsewhere, base_url="http://storage") as client:
         assert (await client.get("/health/ready")).json() == {"status": "ready", "kafka": "away"}
         assert (await client.get("/metrics")).status_code == 404
+
+
+async def test_where_an_object_is_is_told_to_who_shows_the_key_only(
+    doors: Doors, rest: httpx.AsyncClient
+) -> None:
+    """The API follows what it watches; users learn nothing from an id."""
+    inode = doors.storage.mkdir(SYSTEM, "/data/hidden", mode=0o700)
+    url = f"/api/v1/id/{inode.id.hex().upper()}"
+    key = {"Storage-Events-Key": SERVICE_KEY}
+    assert (await rest.get(url, headers=key)).json() == {"path": "/data/hidden"}
+    doors.storage.rename(SYSTEM, "/data/hidden", "/data/moved")
+    assert (await rest.get(url, headers=key)).json() == {"path": "/data/moved"}
+    doors.storage.rmdir(SYSTEM, "/data/moved")
+    assert (await rest.get(url, headers=key)).json() == {"path": None}
+    assert (await rest.get("/api/v1/id/xyz", headers=key)).status_code == 404
+    root = f"/api/v1/id/{doors.storage.stat(SYSTEM, '/').found.id.hex().upper()}"
+    for headers in ({}, basic("alice"), basic("admin"), {"Storage-Events-Key": "wrong"}):
+        answers = [await rest.get(one, headers=headers) for one in (url, root)]
+        assert [answer.status_code for answer in answers] == [404, 404]
+        assert answers[0].content == answers[1].content

@@ -222,3 +222,21 @@ async def test_names_are_quoted_once(storage: Storage) -> None:
     with pytest.raises(storage_client.NotVisible):
         await storage.client().look_up(ALICE, "a", "/a%2F?b#c/ü")
     assert storage.asked[0].url.raw_path.startswith(b"/api/v1/namespace/a%252F%3Fb%23c/%C3%BC?")
+
+
+async def test_where_an_object_is_is_asked_in_our_own_name(storage: Storage) -> None:
+    """With the key and nobody's credentials; a storage that does not tell is no deletion."""
+    inode = bytes.fromhex(FILE_ID)
+    assert await storage.client().path_of(inode) == (False, None)
+    storage.answers[f"/api/v1/id/{FILE_ID}"] = {"path": "/data/x"}
+    assert await storage.client().path_of(inode) == (True, "/data/x")
+    storage.answers[f"/api/v1/id/{FILE_ID}"] = {"path": None}
+    assert await storage.client().path_of(inode) == (True, None)
+    assert storage.asked[-1].headers[storage_client.SERVICE_KEY] == "k"
+    assert "Authorization" not in storage.asked[-1].headers
+    asked = len(storage.asked)
+    assert await storage.client(key="").path_of(inode) == (False, None)
+    assert len(storage.asked) == asked
+    storage.status = 503
+    with pytest.raises(Unavailable):
+        await storage.client().path_of(inode)
