@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 logger = get_logger(__name__)
 
 _POLL_MS: Final = 250
+_LOOK_MS: Final = 5_000
 _NOTHING_TO_READ_S: Final = 0.05
 _FIRST_WAIT_S: Final = 0.1
 _MAX_WAIT_S: Final = 5.0
@@ -156,7 +157,9 @@ class ReplayWriter(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
     async def _begin(self, tp: TopicPartition, known: int | None, first: int, end: int) -> int:
         """Return where to begin, which is where the log is; tell it if it must begin elsewhere."""
         if known is not None and first <= known <= end:
-            return known
+            if known == first or await self._has_written(tp, known - 1):
+                return known
+            logger.error("%s-%d is another topic than the one that was read before", *tp)
         lossy = known is not None or first > 0
         if lossy:
             logger.error(
@@ -165,6 +168,23 @@ class ReplayWriter(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
             )  # fmt: skip
         await self._logs[tp.topic].restart(tp.partition, first, lossy=lossy)
         return first
+
+    async def _has_written(self, tp: TopicPartition, offset: int) -> bool:
+        """Whether the log has what stands at an offset that it says it has read.
+
+        A topic that was deleted and made again, and has grown since, begins with what is newer
+        than the log: numbers only grow. What cannot be read proves nothing and counts as written.
+        """
+        try:
+            self._consumer.seek(tp, offset)
+            read = await self._consumer.getmany(tp, timeout_ms=_LOOK_MS, max_records=1)
+            head = codec.decode_head(read[tp][0].value) if read.get(tp) else None
+        except (IllegalStateError, BadRecord):
+            return True
+        if head is None or read[tp][0].offset != offset:
+            return True
+        marks = (await self._logs[tp.topic].state([head["shard"]])).marks
+        return head["number"] <= marks.get(head["shard"], 0)
 
     async def _write(self, topic: str, parts: Mapping[TopicPartition, Sequence[Any]]) -> None:
         await self._tidy()  # also while nothing can be appended because Redis is full

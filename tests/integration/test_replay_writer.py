@@ -1,0 +1,131 @@
+"""The replay writer alone, on a real Kafka and a real Redis: where it begins."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+
+from pipeline.agents.replay import ReplayWriter, make_consumer
+from pipeline.event_types.inotify import EVENT_TYPE
+from pipeline.metrics import Metrics
+from pipeline.replay.redis_log import RedisReplayLog
+from pipeline.replay.redis_script import connect
+from schemas import codec, kafka_topics
+from tests import builders
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+SHARD = "sim"
+
+
+class Writing:
+    """A topic that a test fills, deletes and makes again, and a writer that reads it."""
+
+    def __init__(self, bootstrap: str, prefix: str, log: RedisReplayLog) -> None:
+        self.bootstrap, self.prefix, self.log = bootstrap, prefix, log
+        self.topic = prefix + EVENT_TYPE.topic.name
+
+    async def make(self) -> None:
+        await kafka_topics.ensure_topics(
+            self.bootstrap, [EVENT_TYPE.topic], partitions=1, prefix=self.prefix
+        )
+
+    async def delete(self) -> None:
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
+        await admin.start()
+        try:
+            await admin.delete_topics([self.topic])
+            while self.topic in await admin.list_topics():
+                await asyncio.sleep(0.05)
+        finally:
+            await admin.close()
+
+    async def publish(self, first: int, last: int) -> None:
+        producer = AIOKafkaProducer(bootstrap_servers=self.bootstrap)
+        await producer.start()
+        try:
+            for number in range(first, last + 1):
+                (made,) = EVENT_TYPE.derive(builders.billing_record(shard=SHARD, number=number))
+                value = codec.encode("inotify", made)
+                await producer.send(self.topic, value, key=SHARD.encode(), partition=0)
+        finally:
+            await producer.stop()
+
+    @contextlib.asynccontextmanager
+    async def writer(self) -> AsyncIterator[None]:
+        consumer = make_consumer(
+            bootstrap=self.bootstrap, group=self.topic, instance_id="", session_timeout_s=10,
+            fetch_bytes=1 << 20,
+        )  # fmt: skip
+        writer = ReplayWriter(
+            consumer=consumer, logs={self.topic: self.log}, batch_records=100, metrics=Metrics()
+        )
+        task = asyncio.create_task(writer.run())
+        try:
+            yield
+        finally:
+            writer.stop()
+            await task
+
+    async def until_kept(self, number: int) -> None:
+        assert await self.log.wait_for(SHARD, number, 60)
+
+    async def numbers(self) -> list[int]:
+        inode = builders.inode(2)
+        state = await self.log.state()
+        after, up_to = state.floors.get(SHARD, 0), state.marks[SHARD]
+        chunks = [one async for one in self.log.read(SHARD, [inode], [], after, up_to)]
+        return [number for chunk in chunks for number, _ in chunk]
+
+
+@pytest.fixture
+async def writing(
+    kafka_bootstrap: str, redis_url: str, topic_prefix: str, redis_prefix: str
+) -> AsyncIterator[Writing]:
+    """Give a topic and a log of the test's own."""
+    log = RedisReplayLog(
+        connect(redis_url, timeout_s=10),
+        prefix=redis_prefix,
+        event_type="inotify",
+        max_age_s=3600,
+        max_bytes=1 << 30,
+    )
+    made = Writing(kafka_bootstrap, topic_prefix, log)
+    await made.make()
+    yield made
+    await log.close()
+
+
+async def test_it_goes_on_where_the_log_is(writing: Writing) -> None:
+    """Nothing is repeated, nothing is lost, and nobody is told of a loss."""
+    await writing.publish(1, 10)
+    async with writing.writer():
+        await writing.until_kept(10)
+    await writing.publish(11, 20)
+    async with writing.writer():
+        await writing.until_kept(20)
+    assert await writing.numbers() == [*range(1, 21)]
+    assert (await writing.log.state()).floors.get(SHARD, 0) == 0
+
+
+@pytest.mark.parametrize("grown", [5, 10, 30])
+async def test_a_topic_that_was_made_anew_is_read_from_its_first(
+    grown: int, writing: Writing
+) -> None:
+    """Also one that has grown past the offset where the log was; what may be missing is told."""
+    await writing.publish(1, 10)
+    async with writing.writer():
+        await writing.until_kept(10)
+    await writing.delete()
+    await writing.make()
+    await writing.publish(13, 12 + grown)
+    async with writing.writer():
+        await writing.until_kept(12 + grown)
+    assert await writing.numbers() == [*range(13, 13 + grown)]
+    assert (await writing.log.state()).floors[SHARD] == 12
