@@ -2,6 +2,7 @@
 
 Without an id a channel that is opened for the first time begins where its subscriptions were made;
 one that was open before goes on now, but subscriptions made since then begin where they were made.
+Who asks to resume and is not known to have been told anything begins there, too.
 """
 
 from __future__ import annotations
@@ -92,7 +93,7 @@ def layers(stream: Stream, attachment: Attachment, given: Given) -> list[Layer]:
         given: what the reader said.
     """
     cursor = _read(stream, attachment, given)
-    if cursor is None and given.channel_was_open:
+    if cursor is None and given.channel_was_open and not given.resume:
         cursor = (Layer(given.seen_generation, given.now),)
     made = [Layer(layer.generation, dict(layer.places)) for layer in cursor or ()]
     generation = attachment.channel.generation

@@ -19,12 +19,12 @@ from tests import services
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-NODES = 2
+NODES = 3
 
 
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
-    """Give a stack with two API nodes; whoever kills a part starts it again."""
+    """Give a stack with three API nodes; whoever kills a part starts it again."""
     with services.run_directory("e2e") as run:
         base = processes.free_range(32, random.Random())
         settings = StackSettings(

@@ -74,6 +74,17 @@ async def test_without_an_id_it_goes_on_now_but_new_subscriptions_from_their_sta
         assert names(sink) == ["kept", "live"]
 
 
+async def test_resume_without_notes_begins_where_the_subscriptions_were_made() -> None:
+    """The node of the first connection was killed before it could say how far it came."""
+    async with World() as world:
+        channel = await world.channel()
+        await world.subscribe(channel.id)
+        await world.store.attach(channel.id, "of a node that was killed")
+        await world.happen("a")
+        sink = await world.connect(channel.id, resume=True)
+        await sink.until(lambda sink: names(sink) == ["a"])
+
+
 async def test_resume_goes_on_where_the_last_connection_stopped() -> None:
     async with World(2) as world:
         channel = await world.channel()
