@@ -2,9 +2,11 @@
 
     python -m benchmarks replay [--events 1000000] [--own 100000] [--json]
 
-In one log: `--own` events of one directory ("its own"), then `--events` of others over 2,000
-directories, among which one directory has 100. Read back: all its own; the 100 among the others,
-as a plain and as a recursive watch; and how a reader's cost grows with what others did.
+In one log: `--own` uploads to one directory ("its own"), then `--events` to others, 2,000
+directories, among which one directory has 100. Read back, from the log: all its own; the 100 among
+the others, as a plain and as a recursive watch. And as clients: each connects to an API node of
+its own process and asks for IN_CLOSE_WRITE, gets its first event, is gone, and comes back with
+that event's id; counted is from the request to the last byte of all it has missed.
 *plain Redis* is one XADD an event in pipelines, to a stream per directory: the baseline.
 """
 
@@ -16,13 +18,12 @@ import json
 import random
 import statistics
 import time
-import uuid
 from typing import TYPE_CHECKING, Any
 
 import uvloop
 
-from benchmarks import billing, streams
-from pipeline.event_types import registry
+from benchmarks import replay_client, streams
+from benchmarks.stream_server import INOTIFY, ROOT, directory
 from pipeline.replay.log import Batch, Entry
 from pipeline.replay.redis_log import RedisReplayLog
 from pipeline.replay.redis_script import connect
@@ -39,40 +40,32 @@ _BASELINE_EVENTS = 50_000
 
 
 class Events:
-    """Endless events of directories: real messages, renumbered by what Redis does not look at."""
+    """Endless uploads to directories: real messages of files of their own."""
 
     def __init__(self, seed: int) -> None:
         self._rng = random.Random(seed)
-        self.directories = [billing.Directory(f"/data/exp{n // 40}/run{n}") for n in range(2000)]
+        self.directories = [directory(number) for number in range(2000)]
         self.number = 0
-        self._inotify = registry.get("inotify")
         self._encode = codec.encoder("inotify")
+        (message,) = INOTIFY.derive(streams.record("UPLOAD"))
+        self._message: dict[str, Any] = dict(message)
 
-    def entry(self, directory: billing.Directory, sample: dict[str, Any]) -> Entry:
-        """Return the next event, of a file in `directory`."""
+    def entry(self, parent: bytes) -> Entry:
+        """Return the next event, of a file in a directory."""
         self.number += 1
-        sample["number"] = self.number
-        file = self._rng.randbytes(18)
-        value = self._encode(sample)
-        parent = directory.ancestors[-18:]
-        return Entry("sim", self.number, parent + file, directory.ancestors, value)
-
-    def sample(self) -> dict[str, Any]:
-        """Return a message to renumber."""
-        while True:
-            record: Any = billing.record("sim", 1, "UPLOAD", self._rng, self.directories[:2])
-            (message,) = self._inotify.derive(record)
-            return dict(message)
+        file, message = self._rng.randbytes(18), self._message
+        message["number"] = self.number
+        message["watched"], message["ancestors"] = parent + file, ROOT + parent
+        message["inode"] = file
+        value = self._encode(message)
+        return Entry("sim", self.number, message["watched"], message["ancestors"], value)
 
 
-def batches(
-    events: Events, count: int, choose: Callable[[int], billing.Directory]
-) -> Iterator[list[Entry]]:
+def batches(events: Events, count: int, choose: Callable[[int], bytes]) -> Iterator[list[Entry]]:
     """Yield batches of entries as the replay agent gives them."""
-    sample = events.sample()
     for begin in range(0, count, _BATCH):
         size = min(_BATCH, count - begin)
-        yield [events.entry(choose(begin + n), sample) for n in range(size)]
+        yield [events.entry(choose(begin + n)) for n in range(size)]
 
 
 async def write(
@@ -137,9 +130,9 @@ async def _memory(redis: Redis) -> int:
     return int(info["used_memory"])
 
 
-async def _measure(url: str, given: argparse.Namespace) -> dict[str, Any]:
+async def _measure(kafka: str, url: str, given: argparse.Namespace) -> dict[str, Any]:
     redis = connect(url, timeout_s=60)
-    prefix = f"bench-{uuid.uuid4().hex[:8]}:"
+    prefix = streams.new_prefix()
     log = RedisReplayLog(
         redis, prefix=prefix, event_type="inotify", max_age_s=86400, max_bytes=8 * 2**30
     )
@@ -158,12 +151,12 @@ async def _measure(url: str, given: argparse.Namespace) -> dict[str, Any]:
         )
         grown = (await _memory(redis) - used) / events.number
         end = events.number
-        count, seconds = await read(log, [own.id], [], 0, end)
+        count, seconds = await read(log, [own], [], 0, end)
         assert count == given.own, count
-        fews = [await read(log, [few.id], [], mark, end) for _ in range(5)]
-        below = [await read(log, [], [few.id], mark, end) for _ in range(5)]
+        fews = [await read(log, [few], [], mark, end) for _ in range(5)]
+        below = [await read(log, [], [few], mark, end) for _ in range(5)]
         assert {n for n, _ in fews + below} == {len(rare)}, (fews, below)
-        state = [await read(log, [few.id], [], end - 1000, end) for _ in range(5)]
+        state = [await read(log, [few], [], end - 1000, end) for _ in range(5)]
         return {
             "benchmark": "replay",
             "write_one_directory": written_own,
@@ -174,6 +167,7 @@ async def _measure(url: str, given: argparse.Namespace) -> dict[str, Any]:
             "read_few_ms": 1000 * statistics.median(s for _, s in fews),
             "read_few_recursive_ms": 1000 * statistics.median(s for _, s in below),
             "read_nearly_nothing_ms": 1000 * statistics.median(s for _, s in state),
+            **await replay_client.measure(kafka, url, prefix, own=given.own, few=len(rare)),
             "plain_redis": await _plain(redis, prefix, events),
         }
     finally:
@@ -199,6 +193,14 @@ def _table(result: dict[str, Any], given: argparse.Namespace) -> str:
         (f"read 100 among {given.events:,}", f"{result['read_few_ms']:.1f} ms"),
         ("the same, recursive", f"{result['read_few_recursive_ms']:.1f} ms"),
         ("read what is (nearly) nothing", f"{result['read_nearly_nothing_ms']:.1f} ms"),
+        (
+            f"a client comes back for {given.own:,} of its own",
+            f"{result['client_own_events_per_s']:,.0f} events/s",
+        ),
+        (
+            f"a client comes back for 100 among {given.events:,}",
+            f"{result['client_few_ms']:.1f} ms, without the log {result['client_none_ms']:.1f} ms",
+        ),
     ]
     return "\n".join(["| what | measured |", "|---|---|", *(f"| {a} | {b} |" for a, b in rows)])
 
@@ -211,10 +213,10 @@ def run(arguments: Sequence[str] = ()) -> dict[str, Any]:
     parser.add_argument("--json", action="store_true", help="only the line of JSON")
     given = parser.parse_args(arguments)
     with (
-        streams.services() as (_, url),
+        streams.services() as (kafka, url),
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop,
     ):
-        result = loop.run(_measure(url, given))
+        result = loop.run(_measure(kafka, url, given))
     if not given.json:
         print(_table(result, given))
     print(json.dumps(result))

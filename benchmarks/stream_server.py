@@ -133,7 +133,8 @@ def our_app(settings: argparse.Namespace) -> Starlette:
             )
             channel_id = channel.id
         for one in request.query_params.get("directories", "0").split(","):
-            watch = Watch(path=f"/d{one}", mask=0xFFF)
+            mask = int(request.query_params.get("mask", 0xFFF))
+            watch = Watch(path=f"/d{one}", mask=mask)
             url = f"http://127.0.0.1:3880/api/v1/events/channels/{channel_id}"
             await store.subscribe(
                 channel_id,

@@ -112,7 +112,7 @@ class Source:
         self._topic = prefix + INOTIFY.topic.name
         self._producer = AIOKafkaProducer(bootstrap_servers=bootstrap, linger_ms=0)
         self.number = 0
-        (self._made,) = INOTIFY.derive(_record())
+        (self._made,) = INOTIFY.derive(record("CREATE"))
 
     def value(self, number: int = 0) -> bytes:
         """Return the next message: a file was created in `/d<number>`, now."""
@@ -146,11 +146,12 @@ class Source:
         return sent
 
 
-def _record() -> Any:
+def record(kind: str) -> Any:
+    """Return the billing record of an operation on a file in `/d0`."""
     from tests import builders
 
     return builders.billing_record(
-        kind="CREATE", ancestors=ROOT + directory(0), permissions=f"{PERMISSIONS} 0:0:644"
+        kind=kind, ancestors=ROOT + directory(0), permissions=f"{PERMISSIONS} 0:0:644"
     )
 
 

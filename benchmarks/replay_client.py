@@ -1,0 +1,119 @@
+"""Clients that come back: what they have missed, from a node's socket, to the last byte."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import statistics
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from benchmarks import streams
+from benchmarks.stream_server import INOTIFY
+from schemas import kafka_topics, vocabulary
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+_EVENT: Final = b"event: inotify\n"
+_CHUNK_BYTES: Final = 1 << 18
+_SILENCE_S: Final = 30.0
+_TURNS: Final = 7
+
+
+class Client:
+    """One reader of one directory, who asks for the ends of uploads.
+
+    Args:
+        port: of the node.
+        number: of the directory and the user.
+    """
+
+    def __init__(self, port: int, number: int) -> None:
+        self._port, self._number = port, number
+        self.channel = ""
+
+    @contextlib.asynccontextmanager
+    async def _open(self, last_id: str) -> AsyncIterator[asyncio.StreamReader]:
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", self._port, limit=_CHUNK_BYTES * 4
+        )
+        query = f"directories={self._number}&mask={vocabulary.IN_CLOSE_WRITE}"
+        query += f"&channel={self.channel}" if self.channel else ""
+        given = f"Last-Event-ID: {last_id}\r\n" if last_id else ""
+        writer.write(
+            f"GET /open/{self._number}?{query} HTTP/1.1\r\nHost: bench\r\n{given}\r\n".encode()
+        )
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        assert head.startswith("HTTP/1.1 200"), head
+        lines = dict(line.partition(": ")[::2] for line in head.split("\r\n"))
+        self.channel = {name.lower(): value for name, value in lines.items()}["x-channel"]
+        try:
+            yield reader
+        finally:
+            writer.transport.abort()
+
+    async def first(self) -> str:
+        """Connect, read the first event, and be gone; return its id."""
+        async with self._open("") as reader:
+            while True:
+                line = await asyncio.wait_for(reader.readline(), _SILENCE_S)
+                if line.startswith(b"id: "):
+                    return line[4:].strip().decode()
+
+    async def back(self, last_id: str, count: int) -> float:
+        """Come back for so many events; return the seconds from the request to the last one."""
+        begin = time.perf_counter()
+        got, rest = 0, b""
+        async with self._open(last_id) as reader:
+            while got < count:
+                data = rest + await asyncio.wait_for(reader.read(_CHUNK_BYTES), _SILENCE_S)
+                got += data.count(_EVENT)
+                cut = data.rfind(_EVENT)
+                rest = data[max(cut + len(_EVENT), len(data) - len(_EVENT)) :]
+            assert got == count, (got, count)
+            return time.perf_counter() - begin
+
+
+async def measure(kafka: str, redis: str, prefix: str, *, own: int, few: int) -> dict[str, Any]:
+    """Start a node on a log that is there and let two clients come back to it.
+
+    Args:
+        kafka: its brokers.
+        redis: where the log is.
+        prefix: before topics and keys.
+        own: how many events directory 0 has.
+        few: how many directory 1 has among all the others.
+    """
+    topic = INOTIFY.topic
+    await kafka_topics.ensure_topics(kafka, [topic], partitions=1, prefix=prefix)
+    server = streams.Server("ours", kafka, redis, prefix)
+    try:
+        await asyncio.to_thread(server.until, lambda state: not state["missing"])
+        result = {}
+        one, other = Client(server.port, 0), Client(server.port, 1)
+        first = await one.first()
+        before = server.state()["cpu_s"]
+        seconds = [await one.back(first, own - 1) for _ in range(3)]
+        result["client_own_events_per_s"] = (own - 1) / statistics.median(seconds)
+        result["client_own_cpu_us"] = (server.state()["cpu_s"] - before) / 3 / own * 1e6
+        first = await other.first()
+        fews = [await other.back(first, few - 1) for _ in range(_TURNS)]
+        result["client_few_ms"] = 1000 * statistics.median(fews)
+        nothing = [await other.back(first, 0) for _ in range(_TURNS)]
+        result["client_none_ms"] = 1000 * statistics.median(nothing)
+        return result
+    finally:
+        server.stop()
+        await _delete(kafka, prefix + topic.name)
+
+
+async def _delete(kafka: str, topic: str) -> None:
+    from aiokafka.admin import AIOKafkaAdminClient
+
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
+    await admin.start()
+    try:
+        await admin.delete_topics([topic])
+    finally:
+        await admin.close()
