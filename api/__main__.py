@@ -16,6 +16,7 @@ from api import app, settings
 from api.guarded_protocol import guarded
 from api.limits import AtOnce
 from schemas.errors import SettingsError
+from schemas.logs import repeat_seldom
 from schemas.settings import help_text
 
 if TYPE_CHECKING:
@@ -109,6 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logging.basicConfig(level=chosen.log_level, format=_LOG_FORMAT)
         logging.getLogger("httpx").setLevel(logging.WARNING)
         logging.getLogger("aiokafka").setLevel(logging.WARNING)
+        repeat_seldom("aiokafka")
         return serve(chosen)
     except SettingsError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -20,6 +20,7 @@ from pipeline.event_types import registry
 from pipeline.replay.redis_log import RedisReplayLog
 from pipeline.replay.redis_script import connect
 from schemas.errors import SettingsError, Unavailable
+from schemas.logs import repeat_seldom
 from schemas.settings import help_text
 
 if TYPE_CHECKING:
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
 _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 _LET_GO_S = 6.0
 """How long a stop may take beyond the time for what was begun."""
-
-_ALWAYS_QUIET = "aiokafka.cluster"
-"""Says ten times a second that a topic is missing; who waits for it says so once."""
 
 _QUIET = ("faust", "mode", "aiokafka", "pipeline.transport")
 
@@ -138,7 +136,7 @@ def _run(command: Callable[[PipelineSettings], Coroutine[Any, Any, None]]) -> in
         if chosen.log_level != "DEBUG":
             for name in _QUIET:
                 logging.getLogger(name).setLevel(logging.WARNING)
-            logging.getLogger(_ALWAYS_QUIET).setLevel(logging.CRITICAL)
+            repeat_seldom(*_QUIET)
         # Faust makes loops of its own for its threads: by the policy, not by the runner's factory.
         asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
         asyncio.run(command(chosen))
