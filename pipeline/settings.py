@@ -69,7 +69,7 @@ class PipelineSettings(RedisSettings):
         "STORAGE_EVENTS_WORKER_COMPRESSION", "", "Of derived batches: lz4, zstd, gzip or nothing."
     )
     commit_interval_s: float = setting(
-        "STORAGE_EVENTS_WORKER_COMMIT_INTERVAL_S", 1.0, "Time between commits, in seconds."
+        "STORAGE_EVENTS_WORKER_COMMIT_INTERVAL_S", 0.5, "Time between commits, in seconds."
     )
     settle_s: float = setting(
         "STORAGE_EVENTS_WORKER_SETTLE_S",

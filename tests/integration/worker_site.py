@@ -18,6 +18,7 @@ from aiokafka.partitioner import murmur2
 from benchmarks import billing
 from deploy.local.processes import free_ports
 from pipeline.agents.derivation import Derivation
+from pipeline.choice import chosen_event_types
 from pipeline.event_types import registry
 from pipeline.faust_app import group_id
 from pipeline.replay.redis_log import RedisReplayLog
@@ -100,6 +101,7 @@ class Site:
     topic_prefix: str
     redis_prefix: str
     folder: Path
+    chosen: str = "inotify,transfer"
     workers: list[WorkerProcess] = field(default_factory=list)
     records: list[tuple[bytes, bytes, int]] = field(default_factory=list)
 
@@ -112,14 +114,14 @@ class Site:
             "STORAGE_EVENTS_TOPIC_PREFIX": self.topic_prefix,
             "STORAGE_EVENTS_REDIS_PREFIX": self.redis_prefix,
             "STORAGE_EVENTS_PARTITIONS": str(PARTITIONS),
-            "STORAGE_EVENTS_EVENT_TYPES": "inotify,transfer",
+            "STORAGE_EVENTS_EVENT_TYPES": self.chosen,
             "STORAGE_EVENTS_WORKER_BATCH_RECORDS": "200",
             **settings,
         }
 
-    def event_types(self) -> tuple[str, ...]:
+    def event_types(self) -> list[str]:
         """Return what its workers derive."""
-        return from_env(self.environ()).event_types
+        return [kind.name for kind in chosen_event_types(from_env(self.environ()).event_types)]
 
     def group(self) -> str:
         """Return the consumer group of its workers' deriving."""

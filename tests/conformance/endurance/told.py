@@ -108,7 +108,7 @@ async def of_log(site: Site, event_type: str, shards: Shards) -> Shards:
 
 async def until_derived(site: Site) -> None:
     """Wait until everything on billing is derived and committed."""
-    async with _outside(site) as consumer, asyncio.timeout(DONE_S):
+    async with outside(site) as consumer, asyncio.timeout(DONE_S):
         for tp, end in (await consumer.end_offsets(partitions(site, "billing"))).items():
             while (await consumer.committed(tp) or 0) < end:
                 await _pause(site)
@@ -117,7 +117,7 @@ async def until_derived(site: Site) -> None:
 async def until_settled(site: Site) -> None:
     """Wait until that is so, and the replay log has everything that was derived."""
     await until_derived(site)
-    async with _outside(site) as consumer, asyncio.timeout(DONE_S):
+    async with outside(site) as consumer, asyncio.timeout(DONE_S):
         for event_type in site.event_types():
             topic = registry.get(event_type).topic.name
             ends = await consumer.end_offsets(partitions(site, topic))
@@ -127,7 +127,8 @@ async def until_settled(site: Site) -> None:
                     await _pause(site)
 
 
-def _outside(site: Site) -> AIOKafkaConsumer:
+def outside(site: Site) -> AIOKafkaConsumer:
+    """Return a consumer that sees what the site's workers have committed, and is none of them."""
     return AIOKafkaConsumer(
         bootstrap_servers=site.bootstrap, group_id=site.group(), enable_auto_commit=False
     )

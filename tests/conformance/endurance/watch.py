@@ -9,11 +9,14 @@ import time
 from typing import TYPE_CHECKING
 
 import psutil
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
+
+from tests.conformance.endurance import told
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from aiokafka import AIOKafkaConsumer
 
     from tests.integration.worker_site import Site, WorkerProcess
 
@@ -26,54 +29,60 @@ class Watch:
 
     Attributes:
         memory_mb: the most memory it had (RSS).
-        lag_s: the longest time from when records were derived to when they were seen committed.
-        rate: records a second, from the first one on.
+        lag_s: the longest time from when a record was done (Kafka had its `inotify` message, each
+            of these records has one) to when it was seen committed.
+        lag_with_sending_s: the same from when it was derived, not sent yet.
     """
 
     def __init__(self, site: Site, worker: WorkerProcess) -> None:
         self._site = site
         self._worker = worker
         self._process = psutil.Process(worker.process.pid)
-        self._times: list[float] = []
-        self._done: list[int] = []
+        self._derived = _Series()
+        self._done = _Series()
         self.memory_mb = 0.0
         self.lag_s = 0.0
-        self.rate = 0.0
+        self.lag_with_sending_s = 0.0
 
     async def run(self) -> None:
         """Look at it four times a second until cancelled."""
-        admin = AIOKafkaAdminClient(bootstrap_servers=self._site.bootstrap)
-        await admin.start()
-        try:
+        async with told.outside(self._site) as consumer:
             while True:
-                await self._look(admin)
+                with contextlib.suppress(KafkaError):  # stopped by the test
+                    await self._look(consumer)
                 await asyncio.sleep(_EVERY_S)
-        finally:
-            await admin.close()
 
-    async def _look(self, admin: AIOKafkaAdminClient) -> None:
+    async def _look(self, consumer: AIOKafkaConsumer) -> None:
         self.memory_mb = max(self.memory_mb, self._process.memory_info().rss / _MEBIBYTE)
+        self._derived.add(await self._worker.count("records_total"))
+        outputs = await consumer.end_offsets(told.partitions(self._site, "inotify"))
+        self._done.add(sum(outputs.values()))
+        committed = 0
+        for tp in told.partitions(self._site, "billing"):
+            committed += await consumer.committed(tp) or 0
+        now = time.monotonic()
+        self.lag_s = max(self.lag_s, now - self._done.when(committed))
+        self.lag_with_sending_s = max(self.lag_with_sending_s, now - self._derived.when(committed))
+
+
+class _Series:
+    """A count as it grows."""
+
+    def __init__(self) -> None:
+        self._times: list[float] = []
+        self._counts: list[int] = []
+
+    def add(self, count: int) -> None:
         self._times.append(time.monotonic())
-        self._done.append(await self._worker.count("records_total"))
-        self.rate = self._done[-1] / (self._times[-1] - self._begin_s() + 1e-9)
-        try:
-            offsets = await admin.list_consumer_group_offsets(self._site.group())
-        except KafkaError:  # stopped by the test
-            return
-        committed = sum(max(0, found.offset) for found in offsets.values())
-        self.lag_s = max(self.lag_s, time.monotonic() - self._when_done(committed))
+        self._counts.append(count)
 
-    def _when_done(self, records: int) -> float:
-        """Return when so many records had been derived."""
-        at = bisect.bisect_right(self._done, records)
-        if at in {0, len(self._done)}:
+    def when(self, count: int) -> float:
+        """Return when it passed `count`; now, if it has not."""
+        at = bisect.bisect_right(self._counts, count)
+        if at in {0, len(self._counts)}:
             return time.monotonic()
-        share = (records - self._done[at - 1]) / (self._done[at] - self._done[at - 1])
+        share = (count - self._counts[at - 1]) / (self._counts[at] - self._counts[at - 1])
         return self._times[at - 1] + share * (self._times[at] - self._times[at - 1])
-
-    def _begin_s(self) -> float:
-        first = bisect.bisect_right(self._done, 0)
-        return self._times[max(0, first - 1)]
 
 
 @contextlib.asynccontextmanager
