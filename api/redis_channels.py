@@ -34,6 +34,7 @@ from api.channel_store import (
     TooManyChannels,
 )
 from api.channels import Channel
+from pipeline.replay.redis_script import is_read_only
 from schemas.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -81,6 +82,8 @@ def guarded(method: F) -> F:
         except (exceptions.ConnectionError, exceptions.TimeoutError, OSError) as error:
             raise Unavailable(f"the channel store is away: {type(error).__name__}") from error
         except exceptions.ResponseError as error:
+            if is_read_only(error):
+                await args[0].disconnect()
             if is_a_state(error):
                 raise Unavailable(f"the channel store is not ready: {error}") from error
             raise
@@ -137,6 +140,10 @@ class RedisChannels:
             name: self._redis.register_script(text)
             for name, text in channel_scripts.SCRIPTS.items()
         }
+
+    async def disconnect(self) -> None:
+        """Connect anew for what comes next: Redis may be elsewhere now, behind the same name."""
+        await self._redis.connection_pool.disconnect()
 
     def _key(self, *parts: object) -> str:
         return self._prefix + ":".join(str(part) for part in parts)

@@ -20,12 +20,15 @@ class SlowProxy:
     Args:
         port: the service's, on this host.
         delay_s: half of what a question and its answer take longer; may be changed any time.
+
+    Attributes:
+        target: the port that the next connections lead to.
     """
 
     def __init__(self, port: int, delay_s: float = 0.0) -> None:
         self.port = 0
         self.delay_s = delay_s
-        self._target = port
+        self.target = port
         self._loop = asyncio.new_event_loop()
         self._listens = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -45,7 +48,7 @@ class SlowProxy:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, asyncio.CancelledError):
             try:
-                there, back = await asyncio.open_connection("127.0.0.1", self._target)
+                there, back = await asyncio.open_connection("127.0.0.1", self.target)
                 with contextlib.closing(back):
                     await asyncio.gather(self._pass_on(reader, back), self._pass_on(there, writer))
             finally:

@@ -48,6 +48,14 @@ def unavailable_if_away() -> Iterator[None]:
         raise Unavailable(f"Redis: {type(error).__name__}: {error}") from error
 
 
+def is_read_only(error: exceptions.ResponseError) -> bool:
+    """Whether this Redis is a replica now: its connections lead to the wrong one, make new ones.
+
+    Redis 6 tells it in the middle of a script's error, for which the client has no class.
+    """
+    return isinstance(error, exceptions.ReadOnlyError) or "-READONLY " in str(error)
+
+
 class Script:
     """A Lua script, loaded into Redis when it does not know it.
 
@@ -82,6 +90,10 @@ class Script:
             except exceptions.NoScriptError:
                 self._sha = ""
                 return await self._run_all(prefix, calls)
+            except exceptions.ResponseError as error:
+                if is_read_only(error):
+                    await self._redis.connection_pool.disconnect()
+                raise
 
     async def _run_all(self, prefix: bytes, calls: Sequence[Sequence[Any]]) -> list[Any]:
         if not self._sha:

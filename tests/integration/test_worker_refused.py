@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,6 +16,7 @@ from pipeline.replay.redis_script import connect
 from schemas import codec
 from tests import services
 from tests.integration.worker_site import Site, partition_of
+from tests.slow_proxy import SlowProxy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -85,6 +87,39 @@ async def test_a_redis_that_refuses_is_waited_for(
     assert len(lines) == 2, lines
     assert word in lines[0]
     assert "Traceback" not in worker.log.read_text()
+
+
+async def test_a_redis_that_has_moved_is_found_behind_the_same_address(
+    kafka_bootstrap: str, topic_prefix: str, tmp_path: Path
+) -> None:
+    """A failover: connections stay with the old one, which is a replica now."""
+    with (
+        services.running_redis() as old,
+        services.running_redis() as new,
+        SlowProxy(old.port).running() as proxy,
+    ):
+        url = f"redis://127.0.0.1:{proxy.port}/0"
+        site = Site(kafka_bootstrap, url, topic_prefix, "moved:", tmp_path)
+        was, will_be = (dataclasses.replace(site, redis_url=one.url) for one in (old, new))
+        await site.make_topics()
+        with contextlib.ExitStack() as stack:
+            stack.callback(site.stop)
+            site.start()
+            await site.publish(60)
+            await site.until_replayable()
+            await site.until_replayable("transfer")
+            async with console(was) as first, console(will_be) as second:
+                await second.execute_command("REPLICAOF", "127.0.0.1", old.port)
+                while (await second.info("replication"))["master_link_status"] != "up":
+                    await asyncio.sleep(0.05)
+                await first.execute_command("WAIT", 1, 10_000)
+                await second.execute_command("REPLICAOF", "NO", "ONE")
+                proxy.target = new.port
+                await first.execute_command("REPLICAOF", "127.0.0.1", new.port)
+            await site.publish(60)
+            await site.until_replayable()
+            await site.until_replayable("transfer")
+            assert await site.check("inotify") == 0
 
 
 async def test_a_redis_that_loads_is_waited_for(
