@@ -15,6 +15,7 @@ import uvicorn
 from api import app, settings
 from api.guarded_protocol import guarded
 from api.limits import AtOnce
+from schemas import ports
 from schemas.errors import SettingsError
 from schemas.logs import repeat_seldom
 from schemas.settings import help_text
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from api.services import Services
     from api.settings import ApiSettings
 
+logger = logging.getLogger("api")
+
+_BACKLOG = 2048
 _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 
 
@@ -65,7 +69,10 @@ def serve(chosen: ApiSettings) -> int:
     except OSError as error:  # ssl.SSLError is one
         raise SettingsError(f"TLS certificate and key cannot be used: {error}") from error
     server = Server(config, services)
-    server.run()
+    # Bound before anything is begun: a port that is taken is told, and nothing has to be ended.
+    listening = ports.listen("API_PORT", chosen.host, chosen.port, backlog=_BACKLOG)
+    logger.info("listening at %s:%d", chosen.host, chosen.port)
+    server.run([listening])
     return 0 if server.started else 1
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from api import delivery_live, sse
 from api.delivery_node import Node
 from api.delivery_session import Session
+from schemas import tasks
 from schemas.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -124,9 +125,7 @@ class Hub:
         for stream in streams:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stream.ended.wait(), _REFRESH_S)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await tasks.end(self._tasks)
 
     async def connect(
         self,

@@ -17,7 +17,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from aiokafka.partitioner import DefaultPartitioner
 
-from schemas import kafka_topics
+from schemas import kafka_topics, tasks
 from schemas.errors import SettingsError, StorageEventsError, Unavailable
 from schemas.topics import BILLING
 from storage_sim import outbox
@@ -86,9 +86,14 @@ class Publisher:
 
         self._storage.set_on_commit(wake)
         self._wake()
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._publish_for_ever())
-            tasks.create_task(self._sweep_for_ever())
+        work = [
+            asyncio.create_task(self._publish_for_ever()),
+            asyncio.create_task(self._sweep_for_ever()),
+        ]
+        try:
+            await asyncio.gather(*work)
+        finally:
+            await tasks.end(work)
 
     async def drain(self, timeout_s: float) -> int:
         """Wait until Kafka has confirmed everything, or the time is over; clean up.

@@ -6,15 +6,15 @@ import asyncio
 import contextlib
 import logging
 import signal
-import socket
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
 import uvicorn
 
-from schemas.errors import SettingsError
+from schemas import ports, tasks
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Iterator
 
     from storage_sim.doors.rest import Rest
@@ -68,10 +68,9 @@ async def run(
             left = await publisher.drain(settings.drain_s)
             log.info("stopped; %d records are left for the next start", left)
     finally:
-        stopping.cancel()
-        publishing.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await publishing
+        await tasks.end([stopping, publishing])
+        if not publishing.cancelled():
+            publishing.result()  # a bug ended it: be loud
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -80,14 +79,7 @@ def listen(host: str, port: int) -> socket.socket:
     Raises:
         SettingsError: it is taken.
     """
-    try:
-        return socket.create_server(
-            (host, port),
-            family=socket.AF_INET6 if ":" in host else socket.AF_INET,
-            backlog=_BACKLOG,
-        )
-    except OSError as error:
-        raise SettingsError(f"REST_PORT: {host}:{port}: {error.strerror}") from error
+    return ports.listen("REST_PORT", host, port, backlog=_BACKLOG)
 
 
 class _RestServer(uvicorn.Server):
