@@ -103,6 +103,14 @@ class Tree(Core):
 
         self.database.write(work)
 
+    def check_rename(self, principal: Principal, source: str, target: str) -> None:
+        """Check that a rename would be done, were nothing at the target; nothing is changed."""
+        with self.database.read() as db:
+            old = self._reach(db, principal, source, "MANAGE", follow=False)
+            new = self._reach(db, principal, target, "MANAGE", follow=False)
+            self._check_removable(principal, old)
+            self._check_target(db, principal, old, new.holding(None))
+
     def _rename(self, db: sqlite3.Connection, old: Place, new: Place, caller: Caller) -> None:
         if new.inode is not None:
             self._discard(db, new.inode)

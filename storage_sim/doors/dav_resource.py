@@ -23,7 +23,9 @@ from wsgidav.dav_error import (
 )
 from wsgidav.util import etree
 
+from pipeline.authz import paths
 from schemas.errors import Unavailable
+from storage_sim.doors import destinations
 from storage_sim.errors import OperationFailed
 
 if TYPE_CHECKING:
@@ -172,29 +174,36 @@ class Resource:
 
     def handle_move(self, dest_path: str) -> bool:
         """Rename the object; a directory that is in the way goes first, as WebDAV wants it."""
+        target = destinations.show(dest_path)
         with as_dav_errors():
-            self._clear(dest_path, keep_files=True)
-            self.storage.rename(self._who, self.path, dest_path, self._origin)
+            self.storage.check_rename(self._who, self.path, target)
+            self._clear(target, keep_files=True)
+            self.storage.rename(self._who, self.path, target, self._origin)
         self.remove_all_locks(recursive=True)  # type: ignore[attr-defined] # WsgiDAV's
         return True
 
     def handle_copy(self, dest_path: str, *, depth_infinity: bool) -> bool:
         """Copy the object, and with infinite depth all in it."""
+        target = destinations.show(dest_path)
         with as_dav_errors():
-            self._clear(dest_path, keep_files=not self.inode or not self.inode.is_directory)
+            self._clear(target, keep_files=not self.inode or not self.inode.is_directory)
             assert self.inode is not None, "only what is there is copied"
-            self._copy(self.inode, self.path, dest_path, depth_infinity=depth_infinity)
+            self._copy(self.inode, self.path, target, depth_infinity=depth_infinity)
         return True
 
     def _clear(self, target: str, *, keep_files: bool) -> None:
         """Note whether the target is new; remove what cannot be replaced in one step."""
         try:
-            there = self.storage.stat(self._who, target, follow=False).found
+            place = self.storage.stat(self._who, target, follow=False)
+            there = place.found
         except OperationFailed as error:
             if error.code != errno.ENOENT:
                 raise
             self.environ[CREATED] = True
             return
+        own_path = self.storage.stat(self._who, self.path, follow=False).path
+        if any(paths.is_below(path, place.path) for path in (own_path, self.real_path)):
+            raise OperationFailed(errno.EPERM, "nothing replaces itself, or what it is in")
         is_directory = self.inode is not None and self.inode.is_directory
         if there.is_directory or is_directory or not keep_files:
             self.storage.delete_tree(self._who, target, self._origin)

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any, Final
 from wsgidav.dav_error import (
     HTTP_BAD_REQUEST,
     HTTP_FORBIDDEN,
+    HTTP_METHOD_NOT_ALLOWED,
+    HTTP_PRECONDITION_FAILED,
     DAVError,
     PRECONDITION_CODE_PropfindFiniteDepth,
 )
 from wsgidav.dav_provider import DAVCollection, DAVNonCollection, DAVProvider
 
 from storage_sim import namespace
-from storage_sim.doors import listing
+from storage_sim.doors import destinations, listing, preconditions
 from storage_sim.doors.dav_resource import (
     CREATED,
     ORIGIN,
@@ -22,6 +24,7 @@ from storage_sim.doors.dav_resource import (
     Resource,
     as_dav_errors,
 )
+from storage_sim.doors.preconditions import EXCLUSIVE
 from storage_sim.errors import OperationFailed
 
 if TYPE_CHECKING:
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     from storage_sim.transfers import Download, Upload
     from storage_sim.walk import Place
 
+_NOT_OF_ROOT: Final = frozenset({"PUT", "DELETE", "MOVE", "COPY"})
 _INFINITE_MAX: Final = 10_000
 _NOT_THERE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
 
@@ -48,6 +52,7 @@ class StorageProvider(DAVProvider):  # type: ignore[misc] # WsgiDAV has no types
 
     def get_resource_inst(self, path: str, environ: dict[str, Any]) -> Any:
         """Return the object at a path; None when it is absent or not to be known of."""
+        path = destinations.show(path)
         with as_dav_errors():
             try:
                 place = self.storage.stat(environ[PRINCIPAL], path)
@@ -62,6 +67,20 @@ class StorageProvider(DAVProvider):  # type: ignore[misc] # WsgiDAV has no types
     ) -> Any:
         """Show a directory as a page; say 201 where a copy or move made a new object."""
         path = environ["PATH_INFO"]
+        if path == "/" and environ["REQUEST_METHOD"] in _NOT_OF_ROOT:
+            raise DAVError(HTTP_FORBIDDEN, "The root stays as it is.")
+        if preconditions.is_conditional(environ):
+            there = self._there(path, environ)
+            status = preconditions.refusal(environ, there)
+            if status == preconditions.NOT_MODIFIED:
+                tag = [("ETag", f'"{there.etag}"')] if there and there.etag else []
+                start_response("304 Not Modified", tag)
+                return [b""]
+            if status:
+                raise DAVError(status)
+        preconditions.settle(environ)
+        if "HTTP_DESTINATION" in environ:
+            environ["HTTP_DESTINATION"] = destinations.hide(environ["HTTP_DESTINATION"])
         if environ["REQUEST_METHOD"] in ("GET", "HEAD") and self.is_collection(path, environ):
             return self._show(path, environ, start_response)
 
@@ -71,6 +90,15 @@ class StorageProvider(DAVProvider):  # type: ignore[misc] # WsgiDAV has no types
             return start_response(status, headers, exc_info)
 
         return default_handler(environ, start)
+
+    def _there(self, path: str, environ: dict[str, Any]) -> preconditions.There | None:
+        """Return what a request's conditions are about."""
+        found = self.get_resource_inst(path, environ)
+        if found is None:
+            return None
+        # A directory's page shows more than its own times tell.
+        modified_s = None if found.is_collection else int(found.get_last_modified())
+        return preconditions.There(found.get_etag(), modified_s)
 
     def _show(self, path: str, environ: dict[str, Any], start_response: Any) -> list[bytes]:
         with as_dav_errors():
@@ -200,10 +228,19 @@ class File(Resource, DAVNonCollection):  # type: ignore[misc] # WsgiDAV has no t
     def begin_write(self, *, content_type: str | None = None) -> File:  # noqa: ARG002 - WsgiDAV's
         """Begin an upload; WsgiDAV writes to the file itself."""
         announced = int(self.environ.get("CONTENT_LENGTH") or 0)
-        with as_dav_errors():
-            self._upload = self.storage.upload(
-                self._who, self.path, self._origin, announced_bytes=announced
-            )
+        try:
+            with as_dav_errors():
+                self._upload = self.storage.upload(
+                    self._who,
+                    self.path,
+                    self._origin,
+                    announced_bytes=announced,
+                    exclusive=EXCLUSIVE in self.environ,
+                )
+        except DAVError as error:
+            if error.value == HTTP_METHOD_NOT_ALLOWED:  # somebody else was first
+                raise DAVError(HTTP_PRECONDITION_FAILED, "there is one now") from error
+            raise
         return self
 
     def write(self, chunk: bytes) -> None:

@@ -9,12 +9,16 @@ from urllib.parse import quote
 import httpx
 import pytest
 
+from pipeline.authz.principal import Principal
 from schemas.errors import Unavailable
 from tests.integration.storage_doors import Doors, basic, kinds, open_doors, send_raw
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+
+ALICE = Principal("alice", 1001, (1001, 2000))
 
 
 @pytest.fixture
@@ -184,3 +188,77 @@ def test_a_storage_that_cannot_be_written_says_so(
     ]
     assert [answer.status_code for answer in answers] == [503, 503, 503]
     assert all(answer.headers["Retry-After"] for answer in answers[:2])
+
+
+@pytest.mark.parametrize("name", ["a;b", "a?b", "a#b", "a%3Fb", "a b"])
+@pytest.mark.parametrize("method", ["MOVE", "COPY"])
+def test_a_destination_with_such_a_name_is_that_name(
+    alice: httpx.Client, doors: Doors, method: str, name: str
+) -> None:
+    """An encoded `;` or `?` does not end the name: `a` would be overwritten."""
+    alice.put("/data/a", content=b"precious")
+    alice.put("/data/f", content=b"new")
+    target = f"/data/{quote(name)}"
+
+    done = alice.request(method, "/data/f", headers={"Destination": doors.url + target})
+
+    assert done.status_code == 201
+    assert alice.get(target).content == b"new"
+    assert alice.get("/data/a").content == b"precious"
+
+
+@pytest.mark.parametrize("method", ["MOVE", "COPY"])
+@pytest.mark.parametrize("source", ["/data/d/e", "/data/d/f", "/data/d/link", "/data/alias/f"])
+def test_nothing_replaces_what_it_is_in(
+    alice: httpx.Client, doors: Doors, method: str, source: str
+) -> None:
+    """Whatever path leads there; nothing is lost."""
+    for directory in ("/data/d", "/data/d/e", "/data/other"):
+        assert alice.request("MKCOL", directory).status_code == 201
+    alice.put("/data/d/e/deep", content=b"precious")
+    alice.put("/data/d/f", content=b"precious")
+    who = ALICE
+    doors.storage.symlink(who, "/data/other", "/data/d/link")
+    doors.storage.symlink(who, "/data/d", "/data/alias")
+
+    done = alice.request(method, source, headers={"Destination": f"{doors.url}/data/d"})
+
+    assert done.status_code == 403
+    assert alice.get("/data/d/e/deep").content == b"precious"
+    assert alice.get("/data/d/f").content == b"precious"
+
+
+def test_a_move_that_is_refused_removes_nothing(
+    alice: httpx.Client, bob: httpx.Client, doors: Doors
+) -> None:
+    """What may not be moved does not cost the directory that it was to replace."""
+    assert alice.request("MKCOL", "/data/hers").status_code == 201
+    assert bob.request("MKCOL", "/data/his").status_code == 201
+    bob.put("/data/his/f", content=b"precious")
+
+    done = bob.request("MOVE", "/data/hers", headers={"Destination": f"{doors.url}/data/his"})
+
+    assert done.status_code == 403
+    assert bob.get("/data/his/f").content == b"precious"
+
+
+def test_conditions_hold_at_the_door(alice: httpx.Client, doors: Doors) -> None:
+    """Also for what is not there; and a 304 has its tag."""
+    assert alice.put("/data/f", content=b"x", headers={"If-Match": '"x"'}).status_code == 412
+    assert alice.put("/data/f", content=b"x", headers={"If-None-Match": "*"}).status_code == 201
+    assert alice.put("/data/f", content=b"y", headers={"If-None-Match": "*"}).status_code == 412
+    with doors.storage.upload(ALICE, "/data/g"):
+        made = alice.put("/data/g", content=b"y", headers={"If-None-Match": "*"})
+    assert made.status_code == 412
+    got = alice.get("/data/f")
+    same = alice.get("/data/f", headers={"If-Modified-Since": got.headers["Last-Modified"]})
+    assert (same.status_code, same.headers["ETag"]) == (304, got.headers["ETag"])
+    both = alice.get("/data/f", headers={"Range": "bytes=0-0,2-2"})
+    assert (both.status_code, both.content) == (200, b"x")
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "MOVE", "COPY"])
+def test_the_root_stays(alice: httpx.Client, doors: Doors, method: str) -> None:
+    """Not an internal error."""
+    done = alice.request(method, "/", headers={"Destination": f"{doors.url}/data/x"})
+    assert done.status_code == 403
