@@ -64,7 +64,8 @@ class Hub:
         keep_alive_s: a comment line is sent to a quiet connection after so many seconds.
         unsent_limit_bytes: a connection with more unsent bytes than this gets no more for now.
         slow_reader_grace_s: and is cut off after so many seconds.
-        principal_check_s: how often it is asked who a connection's user is, in seconds.
+        principal_check_s: how often it is asked who a connection's user is, in seconds;
+            at most once a second.
     """
 
     def __init__(
@@ -96,7 +97,7 @@ class Hub:
         self._store = store
         self._feed = feed
         self._keep_alive_s = keep_alive_s
-        self._principal_check_s = principal_check_s
+        self._principal_check_s = max(principal_check_s, _LOOK_S)
         self._streams: dict[str, Session] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._listening = False

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from api.origin import networks
 from schemas import settings
 from schemas.errors import SettingsError
 from schemas.service_settings import RedisSettings
-from schemas.settings import Secret, setting
+from schemas.settings import LEVELS, Secret, setting
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,8 +22,6 @@ HOURS: Final = 60 * MINUTES
 DAYS: Final = 24 * HOURS
 
 _KEY_CHARACTERS: Final = 32
-_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
-_OWN: Final = "STORAGE_EVENTS_API_"
 
 
 @dataclass(frozen=True)
@@ -172,6 +171,7 @@ class ApiSettings(RedisSettings):
         "STORAGE_EVENTS_API_KEEP_ALIVE_S",
         15.0,
         "Time between comments on an idle stream, seconds.",
+        least=0.1,
     )
     unsent_bytes: int = setting(
         "STORAGE_EVENTS_API_UNSENT_BYTES",
@@ -186,7 +186,9 @@ class ApiSettings(RedisSettings):
         ("127.0.0.0/8", "::1/128"),
         "Addresses or networks that may read /metrics, which counts everybody's activity.",
     )
-    log_level: str = setting("STORAGE_EVENTS_LOG_LEVEL", "INFO", "DEBUG, INFO, WARNING or ERROR.")
+    log_level: str = setting(
+        "STORAGE_EVENTS_LOG_LEVEL", "INFO", "DEBUG, INFO, WARNING or ERROR.", among=LEVELS
+    )
 
     @property
     def storage(self) -> str:
@@ -198,9 +200,9 @@ def from_env(environ: Mapping[str, str]) -> ApiSettings:
     """Read the settings.
 
     Raises:
-        SettingsError: an unknown `STORAGE_EVENTS_API_*` variable, or a value that cannot be used.
+        SettingsError: an unknown `STORAGE_EVENTS_*` variable, or a value that cannot be used.
     """
-    found = settings.from_env(ApiSettings, environ, own=(_OWN,))
+    found = settings.from_env(ApiSettings, environ)
     _check(found)
     return found
 
@@ -220,11 +222,17 @@ def _check(found: ApiSettings) -> None:
         scheme, separator, rest = url.partition("://")
         if scheme not in schemes or not separator or not rest:
             raise SettingsError(f"{variable}: must begin with {' or '.join(sorted(schemes))}://")
+    for variable, written in (
+        ("STORAGE_EVENTS_API_TRUSTED_PROXIES", found.trusted_proxies),
+        ("STORAGE_EVENTS_API_METRICS_FOR", found.metrics_for),
+    ):
+        try:
+            networks(written)
+        except SettingsError as error:
+            raise SettingsError(f"{variable}: {error}") from error
     if bool(found.tls_certificate) != bool(found.tls_key):
         raise SettingsError(
             "STORAGE_EVENTS_API_TLS_CERTIFICATE and STORAGE_EVENTS_API_TLS_KEY go together"
         )
     if found.server_key and len(found.server_key) < _KEY_CHARACTERS:
         raise SettingsError(f"STORAGE_EVENTS_SERVER_KEY: at least {_KEY_CHARACTERS} characters")
-    if found.log_level not in _LEVELS:
-        raise SettingsError(f"STORAGE_EVENTS_LOG_LEVEL: one of {', '.join(_LEVELS)}")

@@ -1,4 +1,6 @@
-"""Write `docs/reference/{settings,cli,topics}.md` from the code: `make reference`.
+"""Write `docs/reference/{settings,cli,topics}.md`, and the list of all variables, from the code.
+
+`make reference` calls it.
 
 A test makes them again and fails where they differ, so the pages are true.
 """
@@ -18,7 +20,7 @@ from pipeline.ingest.settings import IngestSettings
 from pipeline.replication.settings import ReplicationSettings
 from pipeline.settings import PipelineSettings
 from schemas import registry, topics
-from schemas.settings import Secret, describe
+from schemas.settings import VARIABLES, Secret, describe
 from storage_sim.settings import StorageSettings
 
 if TYPE_CHECKING:
@@ -127,13 +129,24 @@ def cli_page() -> str:
     return "\n".join(lines)
 
 
-PAGES = {"settings.md": settings_page, "topics.md": topics_page, "cli.md": cli_page}
+def variables() -> str:
+    """Return all variables of all processes, one a line."""
+    known = {variable for settings in PROCESSES.values() for variable, *_ in describe(settings)}
+    return "".join(f"{variable}\n" for variable in sorted(known))
+
+
+PAGES = {
+    REFERENCE / "settings.md": settings_page,
+    REFERENCE / "topics.md": topics_page,
+    REFERENCE / "cli.md": cli_page,
+    VARIABLES: variables,
+}
 
 
 def main() -> None:
     """Write all pages."""
-    for name, page in PAGES.items():
-        (REFERENCE / name).write_text(page())
+    for file, page in PAGES.items():
+        file.write_text(page())
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from schemas import settings
 from schemas.errors import SettingsError
 from schemas.service_settings import RedisSettings
-from schemas.settings import setting
+from schemas.settings import LEVELS, setting
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,7 +19,6 @@ GIBIBYTES: Final = 1024 * MEBIBYTES
 HOURS: Final = 60 * 60
 
 PARTS: Final = ("derive", "replay")
-_OWN: Final = ("STORAGE_EVENTS_WORKER_", "STORAGE_EVENTS_REPLAY_")
 
 
 @dataclass(frozen=True)
@@ -37,6 +36,7 @@ class PipelineSettings(RedisSettings):
         "STORAGE_EVENTS_WORKER_PARTS",
         PARTS,
         "What this worker does: derive (billing to derived topics), replay (these to Redis).",
+        among=PARTS,
     )
     event_types: tuple[str, ...] = setting(
         "STORAGE_EVENTS_EVENT_TYPES", (), "Event types this worker works on; empty: all."
@@ -51,25 +51,34 @@ class PipelineSettings(RedisSettings):
         "STORAGE_EVENTS_WORKER_SESSION_TIMEOUT_S",
         6.0,
         "How long a killed worker's partitions rest before others take them, in seconds.",
+        least=1,
     )
     batch_records: int = setting(
-        "STORAGE_EVENTS_WORKER_BATCH_RECORDS", 1000, "Most records of one fetch."
+        "STORAGE_EVENTS_WORKER_BATCH_RECORDS", 1000, "Most records of one fetch.", least=1
     )
     max_in_flight_bytes: int = setting(
         "STORAGE_EVENTS_WORKER_MAX_IN_FLIGHT_BYTES",
         32 * MEBIBYTES,
         "Most bytes read and not yet written, in one worker; then it stops reading.",
+        least=1,
     )
     max_batch_bytes: int = setting(
         "STORAGE_EVENTS_WORKER_MAX_BATCH_BYTES",
         900 * KIBIBYTES,
         "Largest producer batch; below the broker's message.max.bytes.",
+        least=1,
     )
     compression: str = setting(
-        "STORAGE_EVENTS_WORKER_COMPRESSION", "", "Of derived batches: lz4, zstd, gzip or nothing."
+        "STORAGE_EVENTS_WORKER_COMPRESSION",
+        "",
+        "Of derived batches: lz4, zstd, gzip or nothing.",
+        among=("lz4", "zstd", "gzip", ""),
     )
     commit_interval_s: float = setting(
-        "STORAGE_EVENTS_WORKER_COMMIT_INTERVAL_S", 0.5, "Time between commits, in seconds."
+        "STORAGE_EVENTS_WORKER_COMMIT_INTERVAL_S",
+        0.5,
+        "Time between commits, in seconds.",
+        least=0.01,
     )
     settle_s: float = setting(
         "STORAGE_EVENTS_WORKER_SETTLE_S",
@@ -82,7 +91,9 @@ class PipelineSettings(RedisSettings):
         15.0,
         "How long a partition with work may stand still before the worker is not ready, seconds.",
     )
-    log_level: str = setting("STORAGE_EVENTS_LOG_LEVEL", "INFO", "DEBUG, INFO, WARNING or ERROR.")
+    log_level: str = setting(
+        "STORAGE_EVENTS_LOG_LEVEL", "INFO", "DEBUG, INFO, WARNING or ERROR.", among=LEVELS
+    )
 
     replay_max_age_s: int = setting(
         "STORAGE_EVENTS_REPLAY_MAX_AGE_S", 24 * HOURS, "How long events can be replayed, seconds."
@@ -98,10 +109,9 @@ def from_env(environ: Mapping[str, str]) -> PipelineSettings:
     """Read the settings.
 
     Raises:
-        SettingsError: an unknown variable of the worker's, or a value that cannot be used.
+        SettingsError: an unknown variable, or a value that cannot be used.
     """
-    read = settings.from_env(PipelineSettings, environ, own=_OWN)
-    unknown = set(read.parts) - set(PARTS)
-    if unknown or not read.parts:
-        raise SettingsError(f"STORAGE_EVENTS_WORKER_PARTS: must be of {', '.join(PARTS)}")
+    read = settings.from_env(PipelineSettings, environ)
+    if read.redis.partition("://")[0] not in {"redis", "rediss", "unix"}:
+        raise SettingsError("REDIS_URL: must begin with redis://, rediss:// or unix://")
     return read

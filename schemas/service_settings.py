@@ -21,7 +21,7 @@ class KafkaSettings:
     )
     kafka_port: int = setting("KAFKA_PORT", 9092, "Kafka's port where KAFKA_BOOTSTRAP is not set.")
     partitions: int = setting(
-        "STORAGE_EVENTS_PARTITIONS", DEFAULT_PARTITIONS, "Partitions of each topic."
+        "STORAGE_EVENTS_PARTITIONS", DEFAULT_PARTITIONS, "Partitions of each topic.", least=1
     )
     topic_prefix: str = setting(
         "STORAGE_EVENTS_TOPIC_PREFIX", "", "Stands before each topic's name and each group's."

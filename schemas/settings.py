@@ -1,21 +1,32 @@
 """One way to declare settings, for every process: a frozen dataclass read from the environment.
 
 A field declared with `setting(...)` knows its variable, its unit and what it is for; `--help`, the
-reference page and `from_env` come from that alone. An unknown variable with a process's own prefix
-is an error: a typing mistake is told at start and not found out in production.
+reference page and `from_env` come from that alone. An unknown `STORAGE_EVENTS_*` variable is an
+error, so a typing mistake is told at start and not found out in production.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
-from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
+import functools
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar, get_type_hints
 
 from schemas.errors import SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
+PREFIX = "STORAGE_EVENTS_"
+LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
+"""Of logging."""
+
+VARIABLES: Final = Path(__file__).with_name("variables.txt")
+"""Every variable of every process, one a line; `make reference` writes it."""
+
+_KINDS: Final = {int: "a whole number", float: "a number", bool: "yes or no"}
 _BOOLEANS = {
     **dict.fromkeys(("1", "true", "yes", "on"), True),
     **dict.fromkeys(("0", "false", "no", "off", ""), False),
@@ -33,15 +44,25 @@ class Secret(str):
         return "Secret('**********')"
 
 
-def setting(variable: str, default: Any, meaning: str) -> Any:
+def setting(
+    variable: str,
+    default: Any,
+    meaning: str,
+    *,
+    least: float = 0,
+    among: tuple[str, ...] = (),
+) -> Any:
     """Declare a setting.
 
     Args:
         variable: the environment variable's full name.
         default: its value when the variable is absent; its type must be the field's.
         meaning: one sentence; the unit belongs into the field's name.
+        least: the smallest number that it may be.
+        among: the words that it may be, or that a list may have; empty: any.
     """
-    return dataclasses.field(default=default, metadata={"variable": variable, "meaning": meaning})
+    metadata = {"variable": variable, "meaning": meaning, "least": least, "among": among}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 def _convert(variable: str, kind: Any, text: str) -> Any:
@@ -54,43 +75,54 @@ def _convert(variable: str, kind: Any, text: str) -> Any:
             return tuple(part.strip() for part in text.split(",") if part.strip())
         return kind(text)
     except (ValueError, KeyError) as error:
-        shown = "its value" if kind is Secret else repr(text)
-        raise SettingsError(
-            f"{variable}: {shown} is not a {getattr(kind, '__name__', kind)}"
-        ) from error
+        wanted = _KINDS.get(kind, f"a {kind}")
+        raise SettingsError(f"{variable}: {text!r} is not {wanted}") from error
 
 
-def from_env(
-    settings: type[S],
-    environ: Mapping[str, str],
-    *,
-    own: tuple[str, ...] = (),
-    others: Iterable[str] = (),
-) -> S:
+def _check(variable: str, value: Any, bounds: Mapping[str, Any]) -> None:
+    """Check that a value is within what its declaration allows.
+
+    Raises:
+        SettingsError: it is not.
+    """
+    if isinstance(value, int | float):
+        if not math.isfinite(value) or value < bounds["least"]:
+            raise SettingsError(f"{variable}: {value} is too small, at least {bounds['least']}")
+    elif bounds["among"]:
+        unknown = set(value if isinstance(value, tuple) else (value,)) - set(bounds["among"])
+        if unknown or value == ():
+            words = ", ".join(word or "nothing" for word in bounds["among"])
+            raise SettingsError(f"{variable}: must be of {words}")
+
+
+@functools.cache
+def _known() -> frozenset[str]:
+    return frozenset(VARIABLES.read_text().split())
+
+
+def from_env(settings: type[S], environ: Mapping[str, str]) -> S:
     """Build `settings` from the environment.
 
     Args:
         settings: the dataclass.
-        environ: usually `os.environ`.
-        own: what the names of variables begin with that nobody else reads (one environment is
-            often shared by all processes of a stack).
-        others: variables of other processes that begin so all the same.
+        environ: usually `os.environ`; one environment is often shared by all processes of a stack.
 
     Raises:
-        SettingsError: an unknown variable that begins like the process's own, or a value of the
-            wrong type.
+        SettingsError: a `STORAGE_EVENTS_*` variable that no process knows, or a value that cannot
+            be used.
     """
-    declared = {variable for variable, *_ in describe(settings)} | set(others)
+    known = _known().union(variable for variable, *_ in describe(settings))
     for variable in environ:
-        if variable.startswith(own) and variable not in declared:
-            near = difflib.get_close_matches(variable, declared, n=1)
+        if variable.startswith(PREFIX) and variable not in known:
+            near = difflib.get_close_matches(variable, known, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise SettingsError(f"{variable}: no such setting{hint}")
-    values = {
-        field: _convert(variable, kind, environ[variable])
-        for variable, field, kind, _ in describe(settings)
-        if variable in environ
-    }
+    bounds = {field.name: field.metadata for field in dataclasses.fields(settings)}  # type: ignore[arg-type] # S is one
+    values = {}
+    for variable, field, kind, _ in describe(settings):
+        if variable in environ:
+            values[field] = _convert(variable, kind, environ[variable])
+            _check(variable, values[field], bounds[field])
     return settings(**values)
 
 

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MEBIBYTES: Final = 1 << 20
-_OWN: Final = "STORAGE_EVENTS_STORAGE_"
-_OF_OTHERS: Final = frozenset({"STORAGE_EVENTS_STORAGE_URL"})
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -68,10 +66,16 @@ class StorageSettings(KafkaSettings):
         "Largest body of a request that is not an upload.",
     )
     webdav_threads: int = setting(
-        "STORAGE_EVENTS_WEBDAV_THREADS", 32, "Requests that the WebDAV door serves at once."
+        "STORAGE_EVENTS_WEBDAV_THREADS",
+        32,
+        "Requests that the WebDAV door serves at once.",
+        least=1,
     )
     rest_threads: int = setting(
-        "STORAGE_EVENTS_REST_THREADS", 32, "Requests that the REST interface serves at once."
+        "STORAGE_EVENTS_REST_THREADS",
+        32,
+        "Requests that the REST interface serves at once.",
+        least=1,
     )
     service_key: Secret = setting(  # noqa: RUF009 - a str does not change
         "STORAGE_EVENTS_SERVICE_KEY",
@@ -93,6 +97,7 @@ class StorageSettings(KafkaSettings):
         "STORAGE_EVENTS_MACAROONS_OVER_HTTP",
         "loopback",
         "Who may ask for a macaroon without TLS: none, or loopback.",
+        among=("none", "loopback"),
     )
     copy_networks: tuple[str, ...] = setting(
         "STORAGE_EVENTS_COPY_NETWORKS",
@@ -118,18 +123,9 @@ def from_env(environ: Mapping[str, str]) -> StorageSettings:
     """Read the settings.
 
     Raises:
-        SettingsError: an unknown variable of the storage's, or a value that cannot be used.
+        SettingsError: an unknown variable, or a value that cannot be used.
     """
-    read = settings.from_env(StorageSettings, environ, own=(_OWN,), others=_OF_OTHERS)
+    read = settings.from_env(StorageSettings, environ)
     if not _NAME.fullmatch(read.name):
         raise SettingsError("STORAGE_EVENTS_STORAGE_NAME: letters, digits, '.', '_' and '-' only")
-    for value, variable in (
-        (read.shard_depth, "STORAGE_EVENTS_SHARD_DEPTH"),
-        (read.partitions - 1, "STORAGE_EVENTS_PARTITIONS"),
-        (read.max_upload_bytes, "STORAGE_EVENTS_MAX_UPLOAD_BYTES"),
-        (read.webdav_threads - 1, "STORAGE_EVENTS_WEBDAV_THREADS"),
-        (read.rest_threads - 1, "STORAGE_EVENTS_REST_THREADS"),
-    ):
-        if value < 0:
-            raise SettingsError(f"{variable}: too small")
     return read

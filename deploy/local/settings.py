@@ -3,26 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from api.settings import ApiSettings
-from pipeline.ingest.settings import IngestSettings
-from pipeline.replication.settings import ReplicationSettings
-from pipeline.settings import PipelineSettings
 from schemas import settings
 from schemas.settings import setting
-from storage_sim.settings import StorageSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-_PROCESSES: Final = (
-    StorageSettings,
-    PipelineSettings,
-    ApiSettings,
-    IngestSettings,
-    ReplicationSettings,
-)
 
 
 @dataclass(frozen=True)
@@ -42,8 +29,8 @@ class StackSettings:
         "KAFKA_BOOTSTRAP", "", "A Kafka to use, as host:port; empty: one is started."
     )
     redis_url: str = setting("REDIS_URL", "", "A Redis to use, as URL; empty: one is started.")
-    nodes: int = setting("NODES", 1, "How many API nodes.")
-    workers: int = setting("WORKERS", 1, "How many pipeline workers.")
+    nodes: int = setting("NODES", 1, "How many API nodes.", least=1)
+    workers: int = setting("WORKERS", 1, "How many pipeline workers.", least=1)
     run: str = setting("RUN_DIR", ".run", "Directory of data, logs, pid files and `env`.")
     once: bool = setting("ONCE", default=False, meaning="The demo ends by itself.")
 
@@ -55,5 +42,4 @@ def from_env(environ: Mapping[str, str]) -> StackSettings:
         SettingsError: a `STORAGE_EVENTS_*` variable that no process knows, or a value of the wrong
             type.
     """
-    others = (variable for each in _PROCESSES for variable, *_ in settings.describe(each))
-    return settings.from_env(StackSettings, environ, own=("STORAGE_EVENTS_",), others=others)
+    return settings.from_env(StackSettings, environ)

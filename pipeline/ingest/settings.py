@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 MEBIBYTES: Final = 1 << 20
 MINUTES: Final = 60.0
 
-_OWN: Final = "STORAGE_EVENTS_INGEST_"
-
 
 @dataclass(frozen=True)
 class IngestSettings(KafkaSettings):
@@ -44,7 +42,10 @@ class IngestSettings(KafkaSettings):
         "STORAGE_EVENTS_INGEST_STORAGE_PASSWORD", Secret(""), "Its password."
     )
     batch_records: int = setting(
-        "STORAGE_EVENTS_INGEST_BATCH_RECORDS", 500, "Most billing records the agent takes at once."
+        "STORAGE_EVENTS_INGEST_BATCH_RECORDS",
+        500,
+        "Most billing records the agent takes at once.",
+        least=1,
     )
     instance_id: str = setting(
         "STORAGE_EVENTS_INGEST_AGENT_INSTANCE_ID",
@@ -63,11 +64,14 @@ class IngestSettings(KafkaSettings):
         ".run/ingest",
         "Directory of the runner's ledger and of its working directories.",
     )
-    at_once: int = setting("STORAGE_EVENTS_INGEST_AT_ONCE", 2, "Functions that run at once.")
+    at_once: int = setting(
+        "STORAGE_EVENTS_INGEST_AT_ONCE", 2, "Functions that run at once.", least=1
+    )
     queue_jobs: int = setting(
         "STORAGE_EVENTS_INGEST_QUEUE_JOBS",
         1000,
         "Triggers taken from Kafka and not finished; then no more are taken.",
+        least=1,
     )
     retry_first_s: float = setting(
         "STORAGE_EVENTS_INGEST_RETRY_FIRST_S", 1.0, "Wait before the second try, in seconds."
@@ -130,6 +134,6 @@ def from_env(environ: Mapping[str, str]) -> IngestSettings:
     """Read the settings.
 
     Raises:
-        SettingsError: an unknown `STORAGE_EVENTS_INGEST_*` variable, or a value of the wrong type.
+        SettingsError: an unknown variable, or a value that cannot be used.
     """
-    return settings.from_env(IngestSettings, environ, own=(_OWN,))
+    return settings.from_env(IngestSettings, environ)

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
 MINUTES: Final = 60.0
 
-_OWN: Final = "STORAGE_EVENTS_REPLICATION_"
-
 
 @dataclass(frozen=True)
 class ReplicationSettings(KafkaSettings):
@@ -28,7 +26,9 @@ class ReplicationSettings(KafkaSettings):
         ".run/replication/catalogue.sqlite",
         "The file of the catalogue and of the ledger.",
     )
-    at_once: int = setting("STORAGE_EVENTS_REPLICATION_AT_ONCE", 8, "Copies that run at once.")
+    at_once: int = setting(
+        "STORAGE_EVENTS_REPLICATION_AT_ONCE", 8, "Copies that run at once.", least=1
+    )
     retry_first_s: float = setting(
         "STORAGE_EVENTS_REPLICATION_RETRY_FIRST_S", 1.0, "Wait before the second try, in seconds."
     )
@@ -38,7 +38,7 @@ class ReplicationSettings(KafkaSettings):
         "Longest wait between tries, in seconds.",
     )
     attempts: int = setting(
-        "STORAGE_EVENTS_REPLICATION_ATTEMPTS", 15, "Tries before a copy is given up."
+        "STORAGE_EVENTS_REPLICATION_ATTEMPTS", 15, "Tries before a copy is given up.", least=1
     )
     macaroon_s: float = setting(
         "STORAGE_EVENTS_REPLICATION_MACAROON_S",
@@ -82,7 +82,6 @@ def from_env(environ: Mapping[str, str]) -> ReplicationSettings:
     """Read the settings.
 
     Raises:
-        SettingsError: an unknown `STORAGE_EVENTS_REPLICATION_*` variable, or a value of the wrong
-            type.
+        SettingsError: an unknown variable, or a value that cannot be used.
     """
-    return settings.from_env(ReplicationSettings, environ, own=(_OWN,))
+    return settings.from_env(ReplicationSettings, environ)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from deploy import reference
 
+if TYPE_CHECKING:
+    from pathlib import Path
 
-@pytest.mark.parametrize("name", reference.PAGES)
-def test_a_page_is_made_from_the_code(name: str) -> None:
+
+@pytest.mark.parametrize("file", reference.PAGES, ids=lambda file: file.name)
+def test_a_page_is_made_from_the_code(file: Path) -> None:
     """Making it again changes nothing; if it does: `make reference`."""
-    assert (reference.REFERENCE / name).read_text() == reference.PAGES[name]()
+    assert file.read_text() == reference.PAGES[file]()

@@ -43,6 +43,8 @@ def test_addresses_of_neighbours_follow_from_ports() -> None:
         ({"STORAGE_EVENTS_API_TLS_KEY": "k.pem"}, "go together"),
         ({"STORAGE_EVENTS_SERVER_KEY": "short"}, "at least 32"),
         ({"STORAGE_EVENTS_LOG_LEVEL": "chatty"}, "STORAGE_EVENTS_LOG_LEVEL"),
+        ({"STORAGE_EVENTS_API_TRUSTED_PROXIES": "front"}, "STORAGE_EVENTS_API_TRUSTED_PROXIES: "),
+        ({"STORAGE_EVENTS_API_METRICS_FOR": "x/9"}, "STORAGE_EVENTS_API_METRICS_FOR: "),
     ],
 )
 def test_a_mistake_is_told_with_the_variable(environ: dict[str, str], words: str) -> None:

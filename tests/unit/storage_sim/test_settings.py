@@ -31,8 +31,8 @@ def test_kafka_is_near_where_everything_listens() -> None:
         ("STORAGE_EVENTS_STORAGE_NAME", "", "letters"),
         ("STORAGE_EVENTS_SHARD_DEPTH", "-1", "too small"),
         ("STORAGE_EVENTS_PARTITIONS", "0", "too small"),
-        ("WEBDAV_PORT", "http", "'http' is not a int"),
-        ("STORAGE_EVENTS_SYNC", "perhaps", "'perhaps' is not a bool"),
+        ("WEBDAV_PORT", "http", "'http' is not a whole number"),
+        ("STORAGE_EVENTS_SYNC", "perhaps", "'perhaps' is not yes or no"),
     ],
 )
 def test_what_cannot_be_used_is_named(variable: str, value: str, said: str) -> None:
