@@ -40,6 +40,7 @@ class Killer:
         self._chance = chance
         self._say = say
         self.kills: dict[str, int] = {victim.name: 0 for victim in victims}
+        self.between_s = _BETWEEN_S
         self.trouble = ""
 
     def run(self, is_enough: Callable[[], bool], over: threading.Event) -> None:
@@ -47,7 +48,7 @@ class Killer:
         waiting = self._chance.sample(self._victims, len(self._victims))
         try:
             while (waiting or not is_enough()) and not over.wait(
-                self._chance.uniform(*_BETWEEN_S)
+                self._chance.uniform(*self.between_s)
             ):
                 chosen = [waiting.pop() if waiting else self._chance.choice(self._victims)]
                 if self._chance.random() < _TWO_AT_ONCE:

@@ -45,6 +45,9 @@ def _field(number: int) -> NDArray[np.float32]:
         distance = (rows[reach] - row) ** 2 + (columns[reach] - column) ** 2
         field[reach] += brightness * np.exp(-distance / 4.5)
     if number % 3 == 0:
-        turned = rows - _SIDE / 2 + 0.6 * (columns - _SIDE / 2)
-        field += 1500 * np.exp(-np.hypot(turned / 18, (columns - _SIDE / 2) / 40) * 1.6)
+        angle, tilt = chance.uniform(0, np.pi), chance.uniform(0.15, 1)
+        down, right = rows - _SIDE / 2, columns - _SIDE / 2
+        along = right * np.cos(angle) + down * np.sin(angle)
+        across = down * np.cos(angle) - right * np.sin(angle)
+        field += 1500 * np.exp(-np.hypot(along / 25, across / (25 * tilt)))
     return field.astype(np.float32)
