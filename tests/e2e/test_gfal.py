@@ -28,6 +28,7 @@ def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Site, Site
     a.put("/data/f", CONTENT)
     a.macaroon()
     b = Site(folder, "b", keys=folder / "a-keys.json")
+    b.put("/data/f", CONTENT)
     yield a, b
     a.close()
     b.close()
@@ -49,12 +50,13 @@ def dav(site: Site, path: str) -> str:
     return f"dav://127.0.0.1:{site.port}{path}"
 
 
+@pytest.mark.parametrize("way", ["there", "back"])
 @pytest.mark.parametrize("mode", ["pull", "push"])
 def test_gfal_copy_makes_directories_copies_and_compares(
-    sites: tuple[Site, Site], mode: str
+    sites: tuple[Site, Site], mode: str, way: str
 ) -> None:
-    a, b = sites
-    target = f"/data/{mode}/f"
+    a, b = sites if way == "there" else sites[::-1]
+    target = f"/data/{mode}-{way}/f"
     gfal(
         a, "gfal-copy", "-f", "-p", "--checksum", f"ADLER32:{ADLER32}", "--copy-mode", mode,
         dav(a, "/data/f"), dav(b, target),

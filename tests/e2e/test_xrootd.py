@@ -81,6 +81,33 @@ def test_theirs_pulls_from_ours(site: Site, xrootd: XRootD) -> None:
     assert xrootd.file("pulled").read_bytes() == CONTENT
 
 
+def davix(xrootd: XRootD, token: str, header: str, source: str, target: str) -> None:
+    """Have davix ask the target's door to pull."""
+    run = subprocess.run(
+        [
+            "davix-cp", "--capath", str(xrootd.folder / "certs"), "--copy-mode", "pull",
+            "-H", f"{header}: Bearer {token}", source, target,
+        ],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+@pytest.mark.programs("davix-cp")
+def test_davix_has_ours_pull_from_theirs(site: Site, xrootd: XRootD, theirs: str) -> None:
+    token = site.macaroon("/data/davix", "activity:UPLOAD,READ_METADATA")
+    davix(xrootd, token, "Authorization", theirs, f"{site.url}/data/davix")
+    assert site.get("/data/davix") == CONTENT
+
+
+@pytest.mark.programs("davix-cp")
+def test_davix_has_theirs_pull_from_ours(site: Site, xrootd: XRootD) -> None:
+    token = site.macaroon("/data/ours", "activity:DOWNLOAD")
+    target = f"{xrootd.url}/data/davix"
+    davix(xrootd, token, "TransferHeaderAuthorization", f"{site.url}/data/ours", target)
+    assert xrootd.file("davix").read_bytes() == CONTENT
+
+
 def test_ours_pushes_to_theirs(site: Site, xrootd: XRootD) -> None:
     token = site.macaroon("/data/ours", "activity:DOWNLOAD")
     last = copy(

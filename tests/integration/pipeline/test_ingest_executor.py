@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -35,9 +36,10 @@ pytestmark = pytest.mark.stack
 MODULE = "tests.integration.pipeline.ingest_functions"
 FUNCTIONS = {
     name: Function(name, python=f"{MODULE}:{name}", attempts=2, wall_s=30)
-    for name in ("shout", "one_in_ten", "wrong", "never")
+    for name in ("shout", "one_in_ten", "wrong", "never", "gigabyte")
 }
 FUNCTIONS["never"] = Function("never", python=f"{MODULE}:never", attempts=1, wall_s=0.5)
+FUNCTIONS["gigabyte"] = Function("gigabyte", python=f"{MODULE}:gigabyte", attempts=2)
 PARTITIONS = 2
 TRIGGERS = topics.Topic("ingest", "", 7 * topics.DAYS)
 
@@ -57,6 +59,7 @@ class Bench:
         self.bootstrap, self.prefix = bootstrap, prefix
         self.storage, self.directory = storage, directory
         self.patience = Patience(first_s=0.05, longest_s=0.2, waits_s=30)
+        self.idle_s = 5.0
 
     async def put(self, function: str, *numbers: int) -> None:
         async with AIOKafkaProducer(bootstrap_servers=self.bootstrap) as producer:
@@ -90,7 +93,7 @@ class Bench:
         publisher = OutboxPublisher(bootstrap=self.bootstrap, prefix=self.prefix)
         rules = RuleSet((), FUNCTIONS)
         stopped = asyncio.Event()
-        async with httpx.AsyncClient(timeout=5) as client:
+        async with httpx.AsyncClient(timeout=self.idle_s) as client:
             runner = LocalRunner(
                 FUNCTIONS.values(),
                 directory=directory / "work",
@@ -203,26 +206,53 @@ async def test_a_function_that_fails_for_one_in_ten_fails_only_those(bench: Benc
     assert all("failed 2 times" in letter and "a seven" in letter for letter in letters)
 
 
-async def test_one_that_never_ends_does_not_hold_up_the_rest(bench: Bench) -> None:
-    await bench.put("never", 1)
+@pytest.mark.parametrize(
+    ("function", "attempts", "said"),
+    [
+        ("never", 1, "ran longer than 0.5 s"),
+        ("gigabyte", 2, "printed more than 10485760 bytes"),
+    ],
+)
+async def test_one_that_never_ends_or_stops_printing_does_not_hold_up_the_rest(
+    bench: Bench, function: str, attempts: int, said: str
+) -> None:
+    await bench.put(function, 1)
     await bench.put("shout", 2, 3, 4)
     async with bench.runner():
         told = await bench.outcomes(4)
-    assert told["sim:1:never"][-1] == "FAILED"
+        (letter,) = await bench.letters(1)
+    assert told[f"sim:1:{function}"] == [*["STARTED"] * attempts, "FAILED"]
+    assert said in letter
     assert all(told[f"sim:{n}:shout"][-1] == "DONE" for n in (2, 3, 4))
 
 
-async def test_a_destination_that_fails_for_a_while_is_waited_for(bench: Bench) -> None:
-    def full(method: str, path: str) -> int:
-        return 507 if method == "PUT" and path == "/derived/1" else 0
+@pytest.mark.parametrize("status", [507, 500, 0], ids=["full", "failing", "slow"])
+async def test_a_destination_that_fails_for_a_while_is_waited_for(
+    bench: Bench, status: int
+) -> None:
+    """Ten minutes, or how long ever: until the patience of the settings ends."""
+    tries, over = [0], threading.Event()
 
-    bench.storage.answer = full
+    def answer(method: str, path: str) -> int:
+        if over.is_set() or (method, path) != ("PUT", "/derived/1"):
+            return 0
+        tries[0] += 1
+        if status == 0:
+            over.wait(30)  # longer than the runner waits
+        return status
+
+    bench.idle_s = 5 if status else 0.3
+    bench.storage.answer = answer
     await bench.put("shout", 1, 2, 3)
     async with bench.runner(at_once=1) as ledger:
         told = await bench.outcomes(2)
         assert set(told) >= {"sim:2:shout", "sim:3:shout"}
+        async with asyncio.timeout(30):
+            while tries[0] < 3:
+                await asyncio.sleep(0.05)
         assert ledger.unfinished() == 1
-        bench.storage.answer = lambda _method, _path: 0
+        over.set()
+        # Computed once, however often it was uploaded in vain.
         assert (await bench.outcomes(3))["sim:1:shout"] == ["STARTED", "DONE"]
 
 

@@ -225,6 +225,8 @@ class Broken(BaseHTTPRequestHandler):
             return
         self.send_response(self.status)
         self.send_header("Content-Length", "0")
+        # Else its threads would go on answering those who are connected, after its end.
+        self.send_header("Connection", "close")
         self.end_headers()
 
     do_COPY = do_MKCOL = do_HEAD = do_POST = do_PUT = _answer  # noqa: N815
@@ -266,6 +268,47 @@ async def test_a_destination_that_fails_does_not_hold_up_the_others(
     assert b.get("/data/raw/f3") == b"x"
     following.database.close()
     broken.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [(500, "500"), (507, "507"), (0, "does not answer")],
+    ids=["failing", "full", "slow"],
+)
+async def test_a_destination_that_fails_for_a_while_gets_its_copies_afterwards(
+    sites: tuple[Site, Site],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    status: int,
+    reason: str,
+) -> None:
+    """Ten minutes, or how long ever: as many tries as the settings give."""
+    a, _ = sites
+    monkeypatch.setattr(Broken, "status", status)
+    broken = ThreadingHTTPServer(("127.0.0.1", 0), Broken)
+    port = broken.server_address[1]
+    threading.Thread(target=broken.serve_forever, daemon=True).start()
+    rule = Rule("r", "a", ("late",), directories=("/data/raw",))
+    following = Following(tmp_path, (a,), rule, most=1000)
+    following.storages["late"] = Storage(f"http://127.0.0.1:{port}/", "alice", "alice-demo")
+    copier = ThirdPartyCopies(following.storages, idle_s=10 if status else 0.3)
+    following.engine = Engine(following.ledger, copier, at_once=2)
+    a.put("/data/raw/f", b"x")
+    stopped = asyncio.Event()
+    task = asyncio.create_task(following.engine.run(stopped))
+    async with asyncio.timeout(30):
+        while not any(reason in said for said in _reasons(following)):
+            await asyncio.to_thread(following.catch_up)
+            await asyncio.sleep(0.1)
+    broken.shutdown()
+    broken.server_close()
+    late = Site(tmp_path, "late", port=port)
+    await following.until(COPY_DONE=1)
+    assert late.get("/data/raw/f") == b"x"
+    stopped.set()
+    await task
+    following.database.close()
+    late.close()
 
 
 async def test_a_storage_that_is_away_is_waited_for(

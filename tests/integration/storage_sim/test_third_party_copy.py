@@ -56,9 +56,19 @@ def curl(*arguments: str) -> str:
     return run.stdout
 
 
+@pytest.fixture(params=["there", "back"])
+def way(sites: tuple[Site, Site], request: pytest.FixtureRequest) -> tuple[Site, Site]:
+    """Source, which has the file, and target: either storage is either."""
+    if request.param == "there":
+        return sites
+    target, source = sites
+    source.put("/data/f", CONTENT)
+    return source, target
+
+
 @pytest.mark.parametrize("is_pull", [True, False], ids=["pull", "push"])
-def test_curl_copies_with_macaroons(sites: tuple[Site, Site], is_pull: bool) -> None:
-    a, b = sites
+def test_curl_copies_with_macaroons(way: tuple[Site, Site], is_pull: bool) -> None:
+    a, b = way
     source = a.macaroon("/data/f", "activity:DOWNLOAD")
     target = b.macaroon("/data/g", "activity:UPLOAD")
     door, other = (b, a) if is_pull else (a, b)
@@ -86,8 +96,8 @@ def test_curl_copies_with_macaroons(sites: tuple[Site, Site], is_pull: bool) -> 
 @pytest.mark.e2e
 @pytest.mark.programs("davix-cp")
 @pytest.mark.parametrize("mode", ["pull", "push"])
-def test_davix_copies_with_macaroons(sites: tuple[Site, Site], mode: str) -> None:
-    a, b = sites
+def test_davix_copies_with_macaroons(way: tuple[Site, Site], mode: str) -> None:
+    a, b = way
     run = subprocess.run(
         [
             "davix-cp", "--copy-mode", mode,
