@@ -1,28 +1,35 @@
 """The Lua scripts of the Redis channel store: each changes a channel whole, or not at all.
 
 KEYS[1] is the channel, KEYS[2] the notices; ARGV[1] the channel's id. What else a channel has
-hangs on its key's name. Scripts reach keys by computed names: one Redis, no cluster.
+hangs on its key's name. Scripts reach keys by computed names: one Redis, no cluster. `refresh` and
+`save_cursors` are about many channels: KEYS[1] is what stands before the ids in ARGV.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-_COMMON: Final = """
-local channel, notices, id = KEYS[1], KEYS[2], ARGV[1]
-local subscriptions, active = channel .. ':subscriptions', channel .. ':active'
-local snapshots = channel .. ':snapshots'
-local function touch()
+_TOUCH: Final = """
+local function touch(channel)
   local ms = tonumber(redis.call('HGET', channel, 'timeout')) * 1000
+  local snapshots = channel .. ':snapshots'
   redis.call('PEXPIRE', channel, ms)
-  redis.call('PEXPIRE', subscriptions, ms)
-  redis.call('PEXPIRE', active, ms)
+  redis.call('PEXPIRE', channel .. ':subscriptions', ms)
+  redis.call('PEXPIRE', channel .. ':active', ms)
   if redis.call('PEXPIRE', snapshots, ms) == 1 then
     for _, name in ipairs(redis.call('SMEMBERS', snapshots)) do
       redis.call('PEXPIRE', channel .. ':snapshot:' .. name, ms)
     end
   end
 end
+"""
+
+_COMMON: Final = (
+    _TOUCH
+    + """
+local channel, notices, id = KEYS[1], KEYS[2], ARGV[1]
+local subscriptions, active = channel .. ':subscriptions', channel .. ':active'
+local snapshots = channel .. ':snapshots'
 local function follow(key)
   redis.call('PEXPIRE', key, math.max(1, redis.call('PTTL', channel)))
 end
@@ -31,6 +38,7 @@ local function changed(sequence)
   redis.call('PUBLISH', notices, 'changed ' .. id .. ' ' .. sequence)
 end
 """
+)
 
 _CREATE: Final = """
 local channel, owner, user, counter = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
@@ -70,7 +78,7 @@ return 1
 _SET_TIMEOUT: Final = """
 if redis.call('EXISTS', channel) == 0 then return 0 end
 redis.call('HSET', channel, 'timeout', ARGV[2])
-touch()
+touch(channel)
 changed(0)
 return 1
 """
@@ -165,7 +173,7 @@ local fields = redis.call('HGETALL', channel)
 if #fields == 0 then return {{}, {}} end
 redis.call('HSET', channel, 'draining', redis.call('HGET', channel, 'connection'),
   'connection', ARGV[2], 'connected', '1', 'seen', redis.call('HGET', channel, 'generation'))
-touch()
+touch(channel)
 redis.call('PUBLISH', notices, 'attached ' .. id .. ' ' .. ARGV[2])
 return {fields, redis.call('HGETALL', subscriptions)}
 """
@@ -179,32 +187,41 @@ return {redis.call('HGETALL', channel), redis.call('HMGET', subscriptions, unpac
 """
 
 _REFRESH: Final = """
-local fields = redis.call('HMGET', channel, 'version', 'connection')
-if not fields[1] then return false end
-if fields[2] == ARGV[2] then touch() end
-return fields
+local answers = {}
+for i = 1, #ARGV, 2 do
+  local channel = KEYS[1] .. ARGV[i]
+  local fields = redis.call('HMGET', channel, 'version', 'connection')
+  if fields[2] == ARGV[i + 1] then touch(channel) end
+  table.insert(answers, fields[1] and fields)
+end
+return answers
 """
 
 _DETACH: Final = """
 local fields = redis.call('HMGET', channel, 'connection', 'draining')
 if fields[1] == ARGV[2] then
   redis.call('HSET', channel, 'cursor', ARGV[3], 'connection', '')
-  touch()
+  touch(channel)
 elseif fields[2] == ARGV[2] then
   redis.call('HSET', channel, 'draining', '')
 end
 return 1
 """
 
-_SAVE_CURSOR: Final = """
-if redis.call('HGET', channel, 'connection') ~= ARGV[2] then return 0 end
-redis.call('HSET', channel, 'cursor', ARGV[3])
-return 1
+_SAVE_CURSORS: Final = """
+for i = 1, #ARGV, 3 do
+  local channel = KEYS[1] .. ARGV[i]
+  if redis.call('HGET', channel, 'connection') == ARGV[i + 1] then
+    redis.call('HSET', channel, 'cursor', ARGV[i + 2])
+  end
+end
 """
 
 SCRIPTS: Final = {
     "create": _CREATE,
     "restore": _RESTORE,
+    "refresh": _TOUCH + _REFRESH,
+    "save_cursors": _SAVE_CURSORS,
     **{
         name: _COMMON + body
         for name, body in {
@@ -218,9 +235,7 @@ SCRIPTS: Final = {
             "load": _LOAD,
             "carry_on": _NEW + _CARRY_ON,
             "look": _LOOK,
-            "refresh": _REFRESH,
             "detach": _DETACH,
-            "save_cursor": _SAVE_CURSOR,
         }.items()
     },
 }

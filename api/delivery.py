@@ -194,8 +194,6 @@ class Hub:
         if self._streams.get(session.channel.id) is session:
             del self._streams[session.channel.id]
 
-    # --- other nodes
-
     async def _listen(self) -> None:
         """Hear what other nodes did to the channels served here."""
         while True:
@@ -220,8 +218,6 @@ class Hub:
             # The notice may be older than this stream: the store knows who has the channel.
             self._doubted.add(notice.channel_id)
             self._look.set()
-
-    # --- housekeeping
 
     async def _keep_alive(self) -> None:
         """Send a comment line to streams on which nothing was sent for a while."""
@@ -272,15 +268,16 @@ class Hub:
             stream.store_was_away = False
 
     async def _keep_cursors(self) -> None:
-        """Save how far streams were served, those that were told something."""
+        """Save how far streams were served, those first whose turn was longest ago."""
         while True:
             await asyncio.sleep(_LOOK_S)
             told = [one for one in self._streams.values() if one.told_since_saved]
-            told = told[:_CURSORS_AT_ONCE]
-            with contextlib.suppress(Unavailable):
+            told = sorted(told, key=lambda one: one.saved_s)[:_CURSORS_AT_ONCE]
+            try:
                 await self._store.save_cursors([one.saved_cursor() for one in told])
+            except Unavailable:
                 for stream in told:
-                    stream.told_since_saved = False
+                    stream.told_since_saved = True
 
     async def _keep_principals(self) -> None:
         """Ask now and then who the readers are: users leave groups, and tokens are withdrawn."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from api import access, event_ids, sse
 from pipeline.authz import scope
@@ -34,7 +34,7 @@ def deliver(node: Node, message: Message) -> None:
             change(node, message, member)
         groups = node.matchers[message.event_type.name].find(message.head)
         if groups:
-            _tell_groups(message, groups)
+            _tell_groups(node, message, groups)
     finally:
         marks[message.shard] = message.number
 
@@ -52,77 +52,94 @@ def change(node: Node, message: Message, member: Member) -> None:
         stream.fall_behind(message)
 
 
-def _tell_groups(message: Message, groups: Sequence[Group[Member]]) -> None:
-    told: list[tuple[Telling, Group[Member]]] = []
+def _tell_groups(node: Node, message: Message, groups: Sequence[Group[Member]]) -> None:
+    """Tell the members of groups: those of its batch together, the others one by one."""
     tell, record = message.event_type.tell, message.record
+    alone: list[_Alone] = []
+    middles: dict[str, bytes] = {}
     for group in groups:
         tellings = tell(record, group.watch, group.inode)
         if not tellings:
             continue
-        ends = group.watch.modifiers & IN_ONESHOT or any(one.ends_watch for one in tellings)
-        for member in group.members.values():
-            if ends or member.stream.held is not None:
+        if group.watch.modifiers & IN_ONESHOT or any(one.ends_watch for one in tellings):
+            for member in group.members.values():
                 member.stream.fall_behind(message)
-        told += [(telling, group) for telling in tellings]
-    if len(groups) == 1:
-        for telling, group in told:
-            _tell_group(message, telling, group)
-    elif told:
-        _tell_in_order(message, told)
+            continue
+        ats = [event_ids.place(message.number, 2 * telling.index) for telling in tellings]
+        highs = [event_ids.high_half(at) for at in ats]
+        members = _not_batched(node, message, group, are_short=None not in highs)
+        for telling, at, high in zip(tellings, ats, highs, strict=True):
+            payload = telling.payload
+            middle = middles.get(payload)
+            if middle is None:
+                middle = middles[payload] = sse.middle(payload)
+            batch = group.batch
+            if batch is not None and high is not None and batch.shard == message.shard:
+                batch.add(high, middle, telling.scope)
+            alone += [_Alone(at | one.sequence, high, one, telling, middle) for one in members]
+    if len(groups) > 1:
+        alone.sort(key=_place)  # a stream that is in several groups gets its events in order
+    for one in alone:
+        _tell_alone(message, one)
 
 
-def _tell_group(  # noqa: C901 - the hot loop: a call for each reader would cost more
-    message: Message, telling: Telling, group: Group[Member]
-) -> None:
-    """Tell one event to all who asked for the same; what is called here is called for each."""
-    middle = sse.middle(telling.payload)
-    shard, slot, number, needed = message.shard, message.slot, message.number, telling.scope
-    at = event_ids.place(number, 2 * telling.index)
-    high = event_ids.high_half(at)
+def _not_batched(
+    node: Node, message: Message, group: Group[Member], *, are_short: bool
+) -> list[Member]:
+    """Return the live members that are told one by one; the message waits for those behind."""
+    batch = group.batch
+    if batch is not None and not are_short:
+        for member in list(batch.members.values()):
+            node.tell_alone(member)
+    if batch is not None and len(batch.members) == len(group.members):
+        return []
+    live = []
     for member in group.members.values():
-        stream = member.stream
-        if stream.held is not None:
-            continue
-        if (home := member.subscription.shard) and home != shard:
-            continue  # its object moved: the old shard says so first
-        if member.fresh:
-            if number <= member.subscription.since.get(shard, 0):
-                continue
-            member.fresh = not member.subscription.shard
-        if stream.restricted:
-            if not stream.may_see(telling):
-                continue
-        elif needed:
-            allowed = stream.decisions.get(needed)
-            if not (scope.may_see(stream.principal, needed) if allowed is None else allowed):
-                continue
-        if stream.compact and high is not None:
-            stream.send(high | member.sequence_high, member, middle)
-        else:
-            stream.tell(member, slot, at | member.sequence, middle)
+        if member.stream.held is not None:
+            member.stream.fall_behind(message)
+        elif member.batch is None:
+            live.append(member)
+    return live
 
 
-def _tell_in_order(message: Message, told: Sequence[tuple[Telling, Group[Member]]]) -> None:
-    """Tell several groups: a stream that is in more than one gets its events in order."""
-    events = [
-        (event_ids.place(message.number, 2 * telling.index, member.sequence), member, telling)
-        for telling, group in told
-        for member in group.members.values()
-        if member.stream.held is None
-    ]
-    events.sort(key=lambda event: event[0])
-    middles: dict[str, bytes] = {}
-    shard, slot, number = message.shard, message.slot, message.number
-    for at, member, telling in events:
-        home = member.subscription.shard
-        if (home and home != shard) or number <= member.subscription.since.get(shard, 0):
-            continue
-        if not member.stream.may_see(telling):
-            continue
-        middle = middles.get(telling.payload)
-        if middle is None:
-            middle = middles[telling.payload] = sse.middle(telling.payload)
-        member.stream.tell(member, slot, at, middle)
+def _tell_alone(message: Message, told: _Alone) -> None:
+    """Tell one event to one member, after all that can differ from reader to reader."""
+    at, high, member, telling, middle = told
+    stream, shard, needed = member.stream, message.shard, telling.scope
+    if stream.held is not None:
+        return
+    if (home := member.subscription.shard) and home != shard:
+        return  # its object moved: the old shard says so first
+    if member.fresh:
+        if message.number <= member.subscription.since.get(shard, 0):
+            return
+        member.fresh = not home
+        stream.settle()
+    if stream.restricted:
+        if not stream.may_see(telling):
+            return
+    elif needed:
+        allowed = stream.decisions.get(needed)
+        if not (scope.may_see(stream.principal, needed) if allowed is None else allowed):
+            return
+    if stream.compact and high is not None:
+        stream.send(high | member.sequence_high, member, middle)
+    else:
+        stream.tell(member, message.slot, at, middle)
+
+
+class _Alone(NamedTuple):
+    """An event for one member, as it is told outside of a batch."""
+
+    at: int
+    high: int | None
+    member: Member
+    telling: Telling
+    middle: bytes
+
+
+def _place(told: _Alone) -> int:
+    return told.at
 
 
 def _new_shard(node: Node, message: Message) -> None:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from api.channels import Subscription
+    from api.delivery_batch import Batch
     from api.delivery_stream import Stream
     from api.matcher import Group
     from pipeline.event_types.base import EventType, Telling
@@ -66,6 +67,10 @@ class Member:
         sequence_high: its part in the first half of an id's block.
         opening: the first bytes of its events.
         closing: the last bytes of its events.
+        low_half: the second half of an id's block, while it is in a batch.
+        group: those that ask for the same; None: it is told nothing live.
+        batch: those it is told together with; None: it is told alone.
+        told: how many of the batch's waiting events it has had already.
         checked: for each shard, the number up to which changes are known to have been looked at.
         admitted: for each shard, the number up to which access need not be looked at: the storage
             was asked afterwards.
@@ -74,15 +79,19 @@ class Member:
 
     __slots__ = (
         "admitted",
+        "batch",
         "checked",
         "closing",
         "fresh",
+        "group",
         "key",
+        "low_half",
         "opening",
         "sequence",
         "sequence_high",
         "stream",
         "subscription",
+        "told",
     )
 
     def __init__(self, stream: Stream, subscription: Subscription, key: int) -> None:
@@ -96,6 +105,10 @@ class Member:
         self.checked: dict[str, int] = dict(subscription.since)
         self.admitted: Mapping[str, int] = {}
         self.fresh = True
+        self.low_half = 0
+        self.group: Group[Member] | None = None
+        self.batch: Batch | None = None
+        self.told = 0
 
     @property
     def is_active(self) -> bool:

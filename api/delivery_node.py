@@ -7,6 +7,7 @@ import itertools
 from typing import TYPE_CHECKING, Final
 
 from api import access, channels, event_ids
+from api.delivery_batch import Batch
 from api.flusher import Flusher
 from api.matcher import Matcher, split
 from schemas.vocabulary import FILE_ID_BYTES
@@ -63,7 +64,6 @@ class Node:
         self.matchers: dict[str, Matcher[Member]] = {name: Matcher() for name in event_types}
         self.guards: dict[bytes, dict[int, Member]] = {}
         self.keys = itertools.count(1)
-        self._told: set[int] = set()
         self.reading = asyncio.Semaphore(READS_AT_ONCE)
         self.learned = asyncio.Event()
 
@@ -79,8 +79,8 @@ class Node:
         matcher = self.matchers.get(subscription.event_type)
         if matcher is None:
             return
-        self._told.add(member.key)
-        matcher.add(subscription.inode, subscription.watch, member.key, member)
+        watched = subscription.inode, subscription.watch
+        member.group = matcher.add(*watched, member.key, member)
         for inode in _line(subscription):
             self.guards.setdefault(inode, {})[member.key] = member
 
@@ -90,7 +90,8 @@ class Node:
         matcher = self.matchers.get(subscription.event_type)
         if matcher is None:
             return
-        self._told.discard(member.key)
+        self.tell_alone(member)
+        member.group = None
         matcher.remove(subscription.inode, subscription.watch, member.key)
         for inode in _line(subscription):
             guarded = self.guards.get(inode)
@@ -101,13 +102,40 @@ class Node:
 
     def replace(self, member: Member, subscription: channels.Subscription) -> None:
         """Let a member's subscription be another version of itself."""
-        is_told = member.key in self._told
+        is_told = member.group is not None
         if is_told:
             self.remove(member)
         member.subscription = subscription
         if is_told:
             self.add(member)
         member.stream.settle()
+
+    def tell_together(self, member: Member) -> None:
+        """Let a member be told what comes in one batch with others of its group, if that can be.
+
+        Its stream is live, has no other members, makes short ids and carries no restrictions.
+        """
+        one, group = member.subscription, member.group
+        seen = self.marks.get(one.event_type, {}).get(one.shard, 0)
+        if group is None or member.batch is not None or not one.shard:
+            return
+        if seen < one.since.get(one.shard, 0):
+            return  # events that are too old for it may still come
+        batch = group.batch
+        if batch is None or not batch.members:
+            batch = group.batch = Batch(self.flusher, one.shard, member.opening)
+        if batch.shard == one.shard:
+            member.low_half = member.stream.ids.low_half(one.sequence, member.stream.generation)
+            member.batch = batch
+            member.stream.batched = member
+            batch.enter(member)
+
+    def tell_alone(self, member: Member) -> None:
+        """Write what waits for a member in a batch; what comes is looked at for it alone."""
+        batch, member.batch = member.batch, None
+        if batch is not None:
+            member.stream.batched = None
+            batch.leave(member)
 
     def guarded(self, message: Message) -> Iterable[Member]:
         """Return the members whose ground a message may change: a directory above was told."""

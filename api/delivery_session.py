@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from typing import TYPE_CHECKING, Any
 
 from api import access, sse
@@ -13,6 +14,7 @@ from api.delivery_beginning import Given, hand_over, layers, reload
 from api.delivery_endings import Endings
 from api.delivery_metronome import TICKS, Ticker
 from api.delivery_past import Past, SlowReader
+from api.delivery_sink import Nowhere
 from api.delivery_stream import Stream
 from api.event_ids import Layer
 from schemas.errors import Unavailable
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from api.channels import Subscription
     from api.delivery_message import Member
     from api.delivery_node import Node
-    from api.delivery_stream import Sink
+    from api.delivery_sink import Sink
     from pipeline.authz.principal import Principal
 
 logger = logging.getLogger(__name__)
@@ -65,15 +67,14 @@ class Session(Stream):
         self._task: asyncio.Task[Any] | None = None
         self._goodbye = b""
         self._changed: set[int] = set()
-        self._is_stale = False
-        self._has_begun = False
+        self._is_stale = self._is_doubted = self._has_begun = False
         self._kept_cursor = attachment.channel.cursor
-        self._is_doubted = False
         self._on_end = on_end
         self._expiry: asyncio.TimerHandle | None = None
         self.version = attachment.channel.version
         self.timeout_s = attachment.channel.timeout_s
         self.store_was_away = False
+        self.saved_s = 0.0
         self.turn = next(node.keys)
         self.ended = asyncio.Event()
 
@@ -83,7 +84,8 @@ class Session(Stream):
         Call it after the response headers were sent; it closes the sink.
         """
         self._task = asyncio.current_task()
-        self.sink = sink
+        if self.sink is None:
+            self.sink = sink
         self._watch_expiry()
         try:
             if not self.finished:
@@ -139,11 +141,12 @@ class Session(Stream):
             self._task.cancel()
 
     def shut_down(self) -> None:
-        """End the stream because its node stops."""
+        """Say that the node stops."""
         self.finish(sse.SHUTDOWN)
 
     def disconnected(self) -> None:
-        """End the stream because its reader is gone."""
+        """End the stream because its reader is gone; what is written from now on goes nowhere."""
+        self.sink = Nowhere()
         self.finish()
 
     def changed(self, sequence: int) -> None:
@@ -176,6 +179,7 @@ class Session(Stream):
             self.finish(close_subscriptions=True)
             return
         self.channel = attachment.channel
+        self.ids.first_slot = next(iter(self.channel.slots), "")
         self.timeout_s = attachment.channel.timeout_s
         if only is None:
             self.version = attachment.channel.version
@@ -268,10 +272,10 @@ class Session(Stream):
             self.wake.set()
 
     def saved_cursor(self) -> tuple[str, str, str]:
-        """Return channel, connection and how far the stream was served."""
+        """Write what waits; return channel, connection and how far the stream was served."""
+        self.flush()
+        self.told_since_saved, self.saved_s = False, time.monotonic()
         return self.channel.id, self.connection, self.ids.encode(self.cursor()).decode()
-
-    # --- ending
 
     async def _leave(self, sink: Sink) -> None:
         """Say goodbye, save how far the reader was served, give everything back."""
@@ -280,8 +284,7 @@ class Session(Stream):
         self._ticker.stop()
         self._on_end(self)
         self.flush()
-        if self._goodbye:
-            sink.write(self._goodbye)
+        (self.sink or sink).write(self._goodbye)
         sink.close()
         self.node.flusher.forget(self)
         cursor = self._kept_cursor

@@ -8,42 +8,23 @@ messages that arrive meanwhile wait in `held`.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from api import event_ids, sse
 from api.channels import slot_name
 from api.delivery_message import Member
 from api.delivery_node import HELD_MESSAGES
+from api.delivery_sink import frames
 from api.event_ids import Ids, Layer
 from pipeline.authz import caveats, scope
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from api.channels import Channel, Subscription
     from api.delivery_message import Message
     from api.delivery_node import Node
+    from api.delivery_sink import Sink
     from pipeline.authz.principal import Principal
     from pipeline.event_types.base import Telling
-
-
-class Sink(Protocol):
-    """Where a stream's bytes go: a socket's transport, or a list in a test."""
-
-    def write(self, data: bytes, /) -> None:
-        """Hand over bytes; never blocks."""
-
-    def unsent_bytes(self) -> int:
-        """Return how many bytes wait to be sent."""
-
-    async def drain(self) -> None:
-        """Wait until the reader has taken most of it."""
-
-    def close(self) -> None:
-        """End the stream after what is unsent."""
-
-    def abort(self) -> None:
-        """End the stream at once."""
 
 
 class Stream:
@@ -59,6 +40,7 @@ class Stream:
         overflowed: more came than are kept waiting.
         layers: what it was told, while it is behind.
         generation: the newest subscription sequence it knows of.
+        batched: its only member, if that is told together with others.
         wake: set when its own task has something to do.
         finished: whether it is to end.
     """
@@ -81,6 +63,7 @@ class Stream:
         self.pending: list[tuple[Any, Member | None, bytes]] = []
         self.ticks: dict[str, int] = {}
         self.compact = False
+        self.batched: Member | None = None
         self.told_since_saved = False
         self.finished = False
         self.quiet = True
@@ -90,14 +73,17 @@ class Stream:
 
     def become(self, principal: Principal) -> None:
         """Let the stream be read by this principal from now on."""
+        self._tell_alone()
         self.principal = principal
         self.decisions = principal.decisions
         self.restricted = bool(principal.restrictions.fingerprint())
+        self.settle()
 
     # --- who is told
 
     def add(self, subscription: Subscription) -> Member:
         """Make a subscription a member of this stream."""
+        self._tell_alone()
         member = Member(self, subscription, next(self.node.keys))
         self.members[member.sequence] = member
         self._sources = None
@@ -109,7 +95,8 @@ class Stream:
         """Take a member out."""
         self.node.remove(member)
         self.members.pop(member.sequence, None)
-        self._sources = None
+        if not self.finished:
+            self.settle()
 
     def may_see(self, telling: Telling) -> bool:
         """Whether the reader may see an event, by its own scope and the token's restrictions."""
@@ -184,6 +171,7 @@ class Stream:
     def fall_behind(self, message: Message | None = None) -> None:
         """Leave the live state; with a message that only the stream's own task can deliver."""
         if self.held is None:
+            self._tell_alone()
             self.layers = [Layer(self.generation, self.slots())]
             self.held = []
             if message is not None:
@@ -211,11 +199,20 @@ class Stream:
         self.settle()
 
     def settle(self) -> None:
-        """Find out how ids are made now that members or shards are others."""
+        """Find out how ids are made, and who is told how, now that something is different."""
         self._sources = None
         if self.held is None:
-            places = self.slots()
-            self.compact = self._is_short(Layer(self.generation, places))
+            self.compact = self._is_short(Layer(self.generation, self.slots()))
+            if self.compact and not self.restricted and len(self.members) == 1:
+                for member in self.members.values():
+                    self.node.tell_together(member)
+            else:
+                self._tell_alone()
+
+    def _tell_alone(self) -> None:
+        """Have each event looked at for this stream alone."""
+        if self.batched is not None:
+            self.node.tell_alone(self.batched)
 
     # --- bytes
 
@@ -237,12 +234,13 @@ class Stream:
         """Whether ids of this layer's places, with the newest generation, are one block."""
         return (
             layer.generation == self.generation
-            and self.generation <= event_ids.MOST_SHORT
+            and self.generation < event_ids.MOST_SHORT
             and list(layer.places) == [self.ids.first_slot]
         )
 
     def send(self, event_id: Any, member: Member | None, data: bytes) -> None:
         """Queue the parts of an event for the next flush."""
+        self._flush_batch()
         if not self.pending:
             self.node.flusher.mark(self)
         self.pending.append((event_id, member, data))
@@ -253,11 +251,23 @@ class Stream:
 
     def flush(self) -> None:
         """Write what is pending; a reader that does not keep up falls behind."""
-        pending, sink = self.pending, self.sink
-        if not pending or sink is None:
-            return
-        self.pending = []
-        sink.write(self._bytes(pending))
+        if self.pending and self.sink is not None:
+            self.write(b"")
+        self._flush_batch()
+
+    def _flush_batch(self) -> None:
+        """Write what waits in a batch: it came before what is sent now."""
+        if self.batched is not None and self.batched.batch is not None:
+            self.batched.batch.flush_to(self.batched)
+
+    def write(self, data: bytes) -> None:
+        """Write what is pending, and this after it."""
+        sink = self.sink
+        assert sink is not None
+        if self.pending:
+            pending, self.pending = self.pending, []
+            data = frames(pending, self.ids, self.generation) + data
+        sink.write(data)
         self.quiet = False
         self.told_since_saved = True
         if self.held is None and sink.unsent_bytes() > self.node.unsent_limit_bytes:
@@ -268,28 +278,3 @@ class Stream:
         self.pending = []
         if self.sink is not None:
             self.sink.abort()
-
-    def _bytes(self, pending: Sequence[tuple[Any, Member | None, bytes]]) -> bytes:
-        """Join what is pending; ids that are one block are made here, all in one call."""
-        generation = self.generation
-        if len(pending) == 1:
-            event_id, member, data = pending[0]
-            if member is None:
-                return data
-            if event_id.__class__ is int:
-                low = event_ids.low_half(member.sequence, generation)
-                event_id = self.ids.one(event_id, low)
-            return b"".join((member.opening, event_id, data, member.closing))
-        halves: list[int] = []
-        for event_id, member, _ in pending:
-            if member is not None and event_id.__class__ is int:
-                halves += (event_id, (member.sequence & 0xFF) << 56 | generation << 40)
-        made = iter(self.ids.many(halves))
-        parts: list[bytes] = []
-        for event_id, member, data in pending:
-            if member is None:
-                parts.append(data)
-            else:
-                name = next(made) if event_id.__class__ is int else event_id
-                parts += (member.opening, name, data, member.closing)
-        return b"".join(parts)

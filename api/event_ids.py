@@ -9,18 +9,19 @@ to its generation and above the previous layer's, the place reached in each slot
 above the last generation start where they were made. One layer is the rule; a second one appears
 while a late subscription catches up with the others.
 
-A cursor of one layer and one slot is a single AES block (decision record 3), so many are
-enciphered in one call; any other is AES-SIV. Both are bound to their channel.
+A cursor of one layer and one slot is a single AES block (decision record 3), so those of many
+channels are enciphered in one call; any other is AES-SIV. Both are bound to their channel.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives import ciphers
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import ECB
@@ -28,7 +29,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 NUMBER_SHIFT: Final = 48
 _RANK_SHIFT: Final = 32
@@ -46,6 +47,7 @@ _BLOCK_LIMIT: Final = 1 << 128
 _PAIRS: Final = struct.Struct(">QQ")
 _LONG_MARK: Final = b"\x01"
 _TAG_BYTES: Final = 6
+_TAG_MASK: Final = (1 << 40) - 1
 _LONGEST_ID: Final = 100_000
 """Digits; a longer Last-Event-ID is not even looked at."""
 
@@ -132,6 +134,37 @@ def _tag(slot: str) -> bytes:
     return hashlib.blake2b(slot.encode(), digest_size=_TAG_BYTES).digest()
 
 
+class Cipher:
+    """Enciphers the ids of all channels; one per server key, see `cipher_of`.
+
+    Args:
+        server_key: 32 bytes, the same on all nodes.
+    """
+
+    __slots__ = ("decipher", "siv", "tag_key", "update")
+
+    def __init__(self, server_key: bytes) -> None:
+        keys = HKDF(SHA256(), 80, None, b"event ids of all channels").derive(server_key)
+        block = ciphers.Cipher(AES(keys[:16]), ECB())  # noqa: S305 - decision record 3
+        self.update: Callable[[bytes], bytes] = block.encryptor().update
+        self.decipher: Callable[[bytes], bytes] = block.decryptor().update
+        self.siv = AESSIV(keys[16:48])
+        self.tag_key = keys[48:]
+
+    def ids(self, halves: Sequence[int]) -> list[bytes]:
+        """Return the ids of blocks, given as high, low, high, low, ...: one call for all."""
+        layout = f">{len(halves)}Q"
+        made = struct.unpack(layout, self.update(struct.pack(layout, *halves)))
+        pairs = zip(made[::2], made[1::2], strict=True)
+        return [b"%d" % (high << 64 | low) for high, low in pairs]
+
+
+@functools.lru_cache(maxsize=8)
+def cipher_of(server_key: bytes) -> Cipher:
+    """Return the cipher of a server key."""
+    return Cipher(server_key)
+
+
 class Ids:
     """Makes and reads one channel's event ids.
 
@@ -141,32 +174,18 @@ class Ids:
         first_slot: the slot that short ids speak of; "" if the channel has none yet.
     """
 
-    __slots__ = ("_encipher", "_keys", "_siv", "channel_id", "first_slot")
+    __slots__ = ("_tag", "channel_id", "cipher", "first_slot")
 
     def __init__(self, server_key: bytes, channel_id: str, first_slot: str) -> None:
-        derived = HKDF(SHA256(), 48, None, b"event ids of channel " + channel_id.encode())
-        keys = derived.derive(server_key)
-        self._keys = keys
-        self._encipher = Cipher(AES(keys[:16]), ECB()).encryptor()  # noqa: S305 - ADR 3
-        self._siv: AESSIV | None = None
+        self.cipher = cipher_of(server_key)
         self.channel_id = channel_id
         self.first_slot = first_slot
+        tag = hashlib.blake2b(channel_id.encode(), key=self.cipher.tag_key, digest_size=5)
+        self._tag = int.from_bytes(tag.digest(), "big")
 
-    def _long(self) -> AESSIV:
-        if self._siv is None:
-            self._siv = AESSIV(self._keys[16:])
-        return self._siv
-
-    def one(self, high: int, low: int) -> bytes:
-        """Return the id of a block, given as its halves (`high_half`, `low_half`)."""
-        return b"%d" % int.from_bytes(self._encipher.update(_PAIRS.pack(high, low)), "big")
-
-    def many(self, halves: Sequence[int]) -> list[bytes]:
-        """Return the ids of blocks, given as high, low, high, low, ...: one call for all."""
-        layout = f">{len(halves)}Q"
-        made = struct.unpack(layout, self._encipher.update(struct.pack(layout, *halves)))
-        pairs = zip(made[::2], made[1::2], strict=True)
-        return [b"%d" % (high << 64 | low) for high, low in pairs]
+    def low_half(self, sequence: int, generation: int) -> int:
+        """Return the second half of a block; of a place, its last bits are the sequence."""
+        return (sequence & 0xFF) << 56 | generation << 40 | self._tag
 
     def encode(self, cursor: Cursor) -> bytes:
         """Return the id of a cursor."""
@@ -174,7 +193,7 @@ class Ids:
             ((slot, at),) = cursor[0].places.items()
             high = high_half(at)
             if slot == self.first_slot and high is not None and cursor[0].generation <= MOST_SHORT:
-                return self.one(high, low_half(at, cursor[0].generation))
+                return self.cipher.ids((high, self.low_half(at, cursor[0].generation)))[0]
         plain = bytearray(_varint(len(cursor)))
         for layer in cursor:
             plain += _varint(layer.generation) + _varint(len(layer.places))
@@ -182,7 +201,7 @@ class Ids:
                 rank, sequence = at >> _RANK_SHIFT & _MAX_RANK, at & _MAX_SEQUENCE
                 plain += _tag(slot) + _varint(at >> NUMBER_SHIFT) + _varint(rank)
                 plain += _varint(sequence)
-        sealed = self._long().encrypt(bytes(plain), [self.channel_id.encode()])
+        sealed = self.cipher.siv.encrypt(bytes(plain), [self.channel_id.encode()])
         return b"%d" % int.from_bytes(_LONG_MARK + sealed, "big")
 
     def decode(self, text: str, slots: Iterable[str]) -> Cursor | None:
@@ -201,9 +220,9 @@ class Ids:
         return self._short(value) if value < _BLOCK_LIMIT else self._sealed(value, slots)
 
     def _short(self, value: int) -> Cursor | None:
-        decipher = Cipher(AES(self._keys[:16]), ECB()).decryptor()  # noqa: S305
-        high, low = _PAIRS.unpack(decipher.update(value.to_bytes(_BLOCK_BYTES, "big")))
-        if low & 0xFF_FFFF_FFFF or not self.first_slot:
+        block = self.cipher.decipher(value.to_bytes(_BLOCK_BYTES, "big"))
+        high, low = _PAIRS.unpack(block)
+        if low & _TAG_MASK != self._tag or not self.first_slot:
             return None
         number, rank = high >> 16, high >> 8 & 0xFF
         sequence, generation = (high & 0xFF) << 8 | low >> 56, low >> 40 & 0xFFFF
@@ -216,7 +235,7 @@ class Ids:
         if not data.startswith(_LONG_MARK):
             return None
         try:
-            plain = self._long().decrypt(data[1:], [self.channel_id.encode()])
+            plain = self.cipher.siv.decrypt(data[1:], [self.channel_id.encode()])
         except (InvalidTag, ValueError):
             return None
         return _read_layers(plain, {_tag(slot): slot for slot in slots})
@@ -253,8 +272,7 @@ def _read_layers(plain: bytes, names: Mapping[bytes, str]) -> Cursor:
 def high_half(at: int) -> int | None:
     """Return the first half of the block of a place in the first slot; None if it does not fit.
 
-    Layout of a block: number 6 bytes, rank 1, sequence 2, generation 2, five zero bytes that
-    authenticate.
+    Layout of a block: number 6 bytes, rank 1, sequence 2, generation 2, the channel's tag 5.
     """
     number, rank, sequence = at >> NUMBER_SHIFT, at >> _RANK_SHIFT & _MAX_RANK, at & _MAX_SEQUENCE
     if rank == END_RANK and sequence == _MAX_SEQUENCE:
@@ -262,8 +280,3 @@ def high_half(at: int) -> int | None:
     elif sequence >= MOST_SHORT or rank > 0xFF:
         return None
     return None if number >> 48 else number << 16 | rank << 8 | sequence >> 8
-
-
-def low_half(sequence: int, generation: int) -> int:
-    """Return the second half of a block; of a place, its last bits are the sequence."""
-    return (sequence & 0xFF) << 56 | generation << 40

@@ -13,6 +13,7 @@ from schemas.vocabulary import FILE_ID_BYTES
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from api.delivery_batch import Batch
     from pipeline.event_types.base import Watch
     from schemas.records import Head
 
@@ -26,14 +27,16 @@ class Group(Generic[M]):
         inode: what they watch; b"" for types that watch no inode.
         watch: what they ask for.
         members: by a key of the caller's.
+        batch: for the caller's use: those of them that are told together.
     """
 
-    __slots__ = ("inode", "members", "watch")
+    __slots__ = ("batch", "inode", "members", "watch")
 
     def __init__(self, inode: bytes, watch: Watch) -> None:
         self.inode = inode
         self.watch = watch
         self.members: dict[int, M] = {}
+        self.batch: Batch | None = None
 
 
 def split(inodes: bytes) -> list[bytes]:
@@ -58,8 +61,8 @@ class Matcher(Generic[M]):
         for groups in self._by_inode.values():
             yield from groups.values()
 
-    def add(self, inode: bytes, watch: Watch, key: int, member: M) -> None:
-        """Add a member under a key of its own."""
+    def add(self, inode: bytes, watch: Watch, key: int, member: M) -> Group[M]:
+        """Add a member under a key of its own; return the group it is in now."""
         groups = self._by_inode.setdefault(inode, {})
         group = groups.get(watch)
         if group is None:
@@ -67,6 +70,7 @@ class Matcher(Generic[M]):
             if watch.recursive:
                 self._by_ancestor.setdefault(inode, {})[watch] = group
         group.members[key] = member
+        return group
 
     def remove(self, inode: bytes, watch: Watch, key: int) -> None:
         """Take a member out, if it is there."""

@@ -140,7 +140,7 @@ class RedisChannelStore(RedisChannels):
     @guarded
     async def save_cursors(self, held: Sequence[tuple[str, str, str]]) -> None:
         """Keep how far channels were served."""
-        await self._run_all("save_cursor", held)
+        await self._run_all("save_cursors", held)
 
     @guarded
     async def reload(self, channel_id: str) -> Attachment | None:

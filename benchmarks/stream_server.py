@@ -96,6 +96,7 @@ def usage() -> dict[str, float]:
     used = resource.getrusage(resource.RUSAGE_SELF)
     return {
         "cpu_s": used.ru_utime + used.ru_stime,
+        "kernel_s": used.ru_stime,
         "rss_bytes": psutil.Process().memory_info().rss,
     }
 

@@ -245,11 +245,11 @@ class World:
 
     async def connect(self, channel_id: str, node: int = 0, **options: Any) -> ListSink:
         """Open a stream of a channel on a node."""
+        sink = options.pop("sink", None) or ListSink()
         options.setdefault("principal", builders.principal(1000))
         options.setdefault("credentials", "alice")
         self.storage.principals.setdefault("alice", options["principal"])
         stream = await self.hubs[node].connect(channel_id, **options)
-        sink = options.pop("sink", None) or ListSink()
         task = asyncio.create_task(stream.run(sink))
         self.streams.append((stream, task, sink))
         return sink

@@ -62,8 +62,8 @@ def test_the_end_of_a_message_is_one_block_too(number: int) -> None:
 def test_blocks_enciphered_together_are_those_enciphered_alone(
     ats: list[int], generation: int
 ) -> None:
-    halves = [(event_ids.high_half(at) or 0, event_ids.low_half(at, generation)) for at in ats]
-    together = ids().many([half for pair in halves for half in pair])
+    halves = [(event_ids.high_half(at) or 0, ids().low_half(at, generation)) for at in ats]
+    together = ids().cipher.ids([half for pair in halves for half in pair])
     assert together == [ids().encode((Layer(generation, {SLOT: at}),)) for at in ats]
 
 
