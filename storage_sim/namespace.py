@@ -85,6 +85,22 @@ def shard_of(storage: str, path: str, depth: int) -> str:
     return "/".join([storage, *parts])
 
 
+def scatters(old: str, new: str, depth: int, *, is_empty: bool) -> bool:
+    """Whether renaming a directory would take what is in it from one shard to several, or back.
+
+    What is below the level at which shards begin goes from its one shard to one other, and watches
+    follow. A directory above that level holds many, and each would need a record of its own.
+
+    Args:
+        old: its path.
+        new: its new path.
+        depth: how many of a path's first components belong to the shard.
+        is_empty: whether nothing is in it.
+    """
+    above = [len(split_path(path)) < depth for path in (old, new)]
+    return any(above) and not (all(above) and is_empty)
+
+
 def permissions_of(inodes: Iterable[Inode]) -> str:
     """Return the permissions of a path's objects, root first, as they stand in a record."""
     return " ".join(inode.permission for inode in inodes)

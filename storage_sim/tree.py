@@ -131,6 +131,10 @@ class Tree(Core):
         if not new.above:
             raise OperationFailed(errno.EBUSY)
         namespace.check_rename(moving, new.inode, new.above)
+        if moving.is_directory and namespace.scatters(
+            old.path, new.path, self.shard_depth, is_empty=not inodes.has_children(db, moving.id)
+        ):
+            raise OperationFailed(errno.EXDEV, "the directory holds shards of its own")
         if new.inode is None:
             namespace.check_name(new.name)
             namespace.check_place(new.path)

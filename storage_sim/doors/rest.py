@@ -52,6 +52,7 @@ _STATUSES: Final = {
     errno.EPERM: HTTPStatus.FORBIDDEN,
     errno.EEXIST: HTTPStatus.CONFLICT,
     errno.EBUSY: HTTPStatus.CONFLICT,
+    errno.EXDEV: HTTPStatus.CONFLICT,
     errno.ENOSPC: HTTPStatus.INSUFFICIENT_STORAGE,
 }
 _HIDDEN: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES, errno.EPERM})

@@ -81,7 +81,9 @@ DIFFERENCES = (
         "across-shards",
         "one queue: the order of all events",
         "with shard_depth above 0 the order of a shard's events; a move to another shard is told"
-        " in both, IN_MOVED_FROM and IN_MOVE_SELF in the old one",
+        " in both, IN_MOVED_FROM and IN_MOVE_SELF in the old one; with shard_depth above 1 a"
+        " directory above that level cannot be renamed unless it is empty and stays above it"
+        " (EXDEV)",
         "shards are independent so that they scale; with shard_depth 0 there is one",
     ),
     Difference(

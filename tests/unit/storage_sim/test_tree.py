@@ -201,3 +201,37 @@ def test_a_folder_has_one_process(storage: Storage, tmp_path: Path) -> None:
     """Two publishers would tell things out of order: the second storage does not start."""
     with pytest.raises(SettingsError, match="in use"):
         history.open_storage(tmp_path)
+
+
+def test_directories_that_hold_shards_are_not_renamed(tmp_path: Path) -> None:
+    """A watch below could not follow: what is below would go from or to several shards."""
+    storage = history.open_storage(tmp_path, depth=2)
+    try:
+        for path in ("/a", "/a/x", "/a/x/d", "/b", "/b/y", "/empty"):
+            storage.mkdir(SYSTEM, path)
+        before = len(history.records(storage))
+        for source, target in (
+            ("/a", "/c"), ("/a", "/b/c"), ("/a/x", "/c"), ("/a/x/d", "/c"), ("/empty", "/b/c"),
+        ):  # fmt: skip
+            with refused(errno.EXDEV):
+                storage.rename(SYSTEM, source, target)
+        assert len(history.records(storage)) == before
+        for source, target in (("/a/x", "/b/x"), ("/b/x/d", "/a/d"), ("/empty", "/still")):
+            storage.rename(SYSTEM, source, target)
+        storage.write(SYSTEM, "/a/f", b"")
+        storage.rename(SYSTEM, "/a/f", "/f")
+    finally:
+        storage.close()
+
+
+@pytest.mark.parametrize("depth", [0, 1])
+def test_with_one_level_of_shards_everything_can_be_renamed(tmp_path: Path, depth: int) -> None:
+    """What is in a top directory is in one shard before and after."""
+    storage = history.open_storage(tmp_path, depth=depth)
+    try:
+        for path in ("/a", "/a/x", "/a/x/d", "/b"):
+            storage.mkdir(SYSTEM, path)
+        for source, target in (("/a", "/c"), ("/c/x", "/x"), ("/x/d", "/b/d"), ("/b/d", "/e")):
+            storage.rename(SYSTEM, source, target)
+    finally:
+        storage.close()
