@@ -93,6 +93,12 @@ DIFFERENCES = (
         "whether a reader was quick must not change what it is told",
     ),
     Difference(
+        "mask-at-once",
+        "new flags of a watch count for what happens afterwards; what is queued stays as it is",
+        "new flags count for all that has not been told yet, also for earlier events",
+        "a watch has one set of flags; who comes back is told by those asked for last",
+    ),
+    Difference(
         "beyond-linux",
         "inotify knows nothing of tapes, pools or QoS",
         "flush, stage, evict, a QoS transition and the loss of a file are IN_ATTRIB",
