@@ -60,9 +60,8 @@ def parse(request: Request, body: bytes) -> Any:
         raise problems.Problem(415, "Unsupported Media Type: expected application/json")
     try:
         content = json.loads(body, parse_constant=_no_constant)
-        if b"\\u" in body:
-            # Half a surrogate pair is no character, and nothing behind could write it down.
-            json.dumps(content, ensure_ascii=False).encode()
+        # Half a surrogate pair is no character, and nothing behind could write it down.
+        json.dumps(content, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise problems.bad_request(f"Bad JSON: {_place(error)}") from error
     return content
