@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from schemas.settings import setting
+from schemas.settings import BROKERS, setting
 from schemas.topics import DEFAULT_PARTITIONS
 
 
@@ -17,7 +17,10 @@ class KafkaSettings:
 
     host: str = setting("STORAGE_EVENTS_HOST", "127.0.0.1", "Address to listen on.")
     kafka_bootstrap: str = setting(
-        "KAFKA_BOOTSTRAP", "", "Kafka brokers, host:port; empty: this host, KAFKA_PORT."
+        "KAFKA_BOOTSTRAP",
+        "",
+        "Kafka brokers, host:port; empty: this host, KAFKA_PORT.",
+        form=BROKERS,
     )
     kafka_port: int = setting("KAFKA_PORT", 9092, "Kafka's port where KAFKA_BOOTSTRAP is not set.")
     partitions: int = setting(

@@ -11,8 +11,9 @@ import dataclasses
 import difflib
 import functools
 import math
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, get_type_hints
 
 from schemas.errors import SettingsError
 
@@ -20,12 +21,31 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PREFIX = "STORAGE_EVENTS_"
+
+
+class Form(NamedTuple):
+    """What a text must look like.
+
+    Attributes:
+        words: to say it.
+        pattern: a regular expression for all of it.
+    """
+
+    words: str
+    pattern: str
+
+
+_BROKER: Final = r"(?:[^,:\s\[]+|\[[0-9a-fA-F:]+\]):\d+"
+BROKERS: Final = Form("host:port, several with commas", f"(?:{_BROKER}(?:,{_BROKER})*)?")
+"""Kafka's addresses, or nothing."""
+
 LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
 """Of logging."""
 
 VARIABLES: Final = Path(__file__).with_name("variables.txt")
 """Every variable of every process, one a line; `make reference` writes it."""
 
+_HIGHEST_PORT: Final = 65_535
 _KINDS: Final = {int: "a whole number", float: "a number", bool: "yes or no"}
 _BOOLEANS = {
     **dict.fromkeys(("1", "true", "yes", "on"), True),
@@ -51,6 +71,7 @@ def setting(
     *,
     least: float = 0,
     among: tuple[str, ...] = (),
+    form: Form | None = None,
 ) -> Any:
     """Declare a setting.
 
@@ -60,8 +81,10 @@ def setting(
         meaning: one sentence; the unit belongs into the field's name.
         least: the smallest number that it may be.
         among: the words that it may be, or that a list may have; empty: any.
+        form: what a text must look like.
     """
-    metadata = {"variable": variable, "meaning": meaning, "least": least, "among": among}
+    bounds = {"least": least, "among": among, "form": form}
+    metadata = {"variable": variable, "meaning": meaning, **bounds}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -88,11 +111,15 @@ def _check(variable: str, value: Any, bounds: Mapping[str, Any]) -> None:
     if isinstance(value, int | float):
         if not math.isfinite(value) or value < bounds["least"]:
             raise SettingsError(f"{variable}: {value} is too small, at least {bounds['least']}")
+        if variable.endswith("_PORT") and value > _HIGHEST_PORT:
+            raise SettingsError(f"{variable}: {value} is no port, at most {_HIGHEST_PORT}")
     elif bounds["among"]:
         unknown = set(value if isinstance(value, tuple) else (value,)) - set(bounds["among"])
         if unknown or value == ():
             words = ", ".join(word or "nothing" for word in bounds["among"])
             raise SettingsError(f"{variable}: must be of {words}")
+    elif bounds["form"] and not re.fullmatch(bounds["form"].pattern, value):
+        raise SettingsError(f"{variable}: {value!r} is not {bounds['form'].words}")
 
 
 @functools.cache

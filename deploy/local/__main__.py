@@ -16,6 +16,8 @@ from deploy.local.stack import Stack
 from schemas import settings
 from schemas.errors import SettingsError
 
+_INTERRUPTED = 130
+
 
 def _say(line: str) -> None:
     print(f"· {line}", flush=True)
@@ -93,6 +95,9 @@ def main() -> int:
     except (StartError, SettingsError) as error:
         print(f"✗ {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("\n✗ interrupted; make down ends what was started", file=sys.stderr)
+        return _INTERRUPTED
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ from deploy.local.night_screen import Screen
 from deploy.local.observatory import Observatory
 from deploy.local.processes import StartError
 from schemas.errors import SettingsError
-from schemas.settings import from_env, help_text, setting
+from schemas.settings import BROKERS, from_env, help_text, setting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -56,7 +56,7 @@ class TelescopeSettings:
         "WORKER_HEALTH_PORT", 6066, "Port of the worker's health; ingest, replication: +1 to +3."
     )
     kafka_bootstrap: str = setting(
-        "KAFKA_BOOTSTRAP", "", "A Kafka to use, as host:port; empty: one is started."
+        "KAFKA_BOOTSTRAP", "", "A Kafka to use, as host:port; empty: one is started.", form=BROKERS
     )
     run: str = setting("RUN_DIR", ".run", "Directory of data, logs and the previews.")
     once: bool = setting("ONCE", default=False, meaning="It ends by itself.")

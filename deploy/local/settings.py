@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from schemas import settings
-from schemas.settings import setting
+from schemas.settings import BROKERS, setting
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,7 +26,7 @@ class StackSettings:
         "WORKER_HEALTH_PORT", 6066, "Port of the first worker's health; further workers: +1, …"
     )
     kafka_bootstrap: str = setting(
-        "KAFKA_BOOTSTRAP", "", "A Kafka to use, as host:port; empty: one is started."
+        "KAFKA_BOOTSTRAP", "", "A Kafka to use, as host:port; empty: one is started.", form=BROKERS
     )
     redis_url: str = setting("REDIS_URL", "", "A Redis to use, as URL; empty: one is started.")
     nodes: int = setting("NODES", 1, "How many API nodes.", least=1)

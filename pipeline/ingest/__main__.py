@@ -23,7 +23,7 @@ def main(arguments: list[str]) -> int:
     from pipeline.ingest.settings import IngestSettings
     from schemas.settings import help_text
 
-    if arguments in (["-h"], ["--help"]):
+    if {"-h", "--help"} & set(arguments):
         print(_USAGE + help_text(IngestSettings))
         return 0
     name, *more = arguments or [""]

@@ -29,7 +29,7 @@ def main(arguments: list[str]) -> int:
     from schemas.errors import StorageEventsError, expected
     from schemas.settings import help_text
 
-    if arguments in (["-h"], ["--help"]):
+    if {"-h", "--help"} & set(arguments):
         print(_USAGE + help_text(ReplicationSettings))
         return 0
     command = commands.COMMANDS.get(arguments[0]) if arguments else None

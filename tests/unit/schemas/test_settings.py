@@ -52,8 +52,16 @@ def test_a_variable_that_no_process_knows_is_an_error_for_each(
         ("STORAGE_EVENTS_WORKER_PARTS", "", "must be of derive, replay"),
         ("STORAGE_EVENTS_LOG_LEVEL", "chatty", "must be of DEBUG, INFO, WARNING, ERROR"),
         ("REDIS_URL", "localhost:6379", "must begin with redis://"),
+        ("WORKER_HEALTH_PORT", "99999", "at most 65535"),
+        ("KAFKA_BOOTSTRAP", "kafka", "'kafka' is not host:port"),
+        ("KAFKA_BOOTSTRAP", "a:1,b", "'a:1,b' is not host:port"),
     ],
 )
 def test_a_worker_is_told_what_it_cannot_use(variable: str, value: str, said: str) -> None:
     with pytest.raises(SettingsError, match=f"{variable}: .*{said}"):
         worker.from_env({variable: value})
+
+
+@pytest.mark.parametrize("brokers", ["", "a:1", "a:1,b.example.org:2", "[::1]:9092"])
+def test_brokers_are_host_and_port(brokers: str) -> None:
+    assert worker.from_env({"KAFKA_BOOTSTRAP": brokers}).kafka_bootstrap == brokers
