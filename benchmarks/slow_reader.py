@@ -109,9 +109,9 @@ def _site(readers: int) -> Iterator[ApiSite]:
             site.down()
 
 
-def _until(holds: Any, what: str) -> None:
+def _until(holds: Any, crowd: Crowd, what: str) -> None:
     if not wait_until(holds, timeout_s=_LONGEST_S):
-        raise TimeoutError(what)
+        raise TimeoutError(f"{what}: {crowd.state()}")
 
 
 def _endings(site: ApiSite, readers: Sequence[Reader]) -> int:
@@ -134,14 +134,18 @@ def _round(site: ApiSite, crowd: Crowd, writer: Writer, latencies: Latencies) ->
     ended, others_ended = _endings(site, [stuck]), _endings(site, crowd.readers[1:])
     begin_s = time.monotonic()
     crowd.call(stuck.transport.pause_reading)
-    _until(lambda: _endings(site, [stuck]) > ended, "it is not cut off")
+    _until(lambda: _endings(site, [stuck]) > ended, crowd, "it is not cut off")
     stopped_s = time.monotonic() - begin_s
     stopped = latencies.take()
     behind = len(crowd.told) - stuck.at
     crowd.call(stuck.transport.resume_reading)
-    _until(lambda: stuck.connections > connections[0] and stuck.is_open, "it does not come back")
+    _until(
+        lambda: stuck.connections > connections[0] and stuck.is_open,
+        crowd,
+        "it does not come back",
+    )
     target = len(writer.names)
-    _until(lambda: crowd.slowest() >= target, "it does not catch up")
+    _until(lambda: crowd.slowest() >= target, crowd, "it does not catch up")
     others = _endings(site, crowd.readers[1:]) - others_ended
     calm += _calm(latencies)
     return {
@@ -176,9 +180,9 @@ def measure(readers: int, rate: float, rounds: int) -> dict[str, Any]:
         crowd = Crowd(site.urls, channels, latencies.read)
         crowd.start()
         try:
-            _until(crowd.all_are_open, "not all are connected")
+            _until(crowd.all_are_open, crowd, "not all are connected")
             writer = Writer(site, path, rate)
-            _until(lambda: crowd.slowest() > 3 * rate, "no events")
+            _until(lambda: crowd.slowest() > 3 * rate, crowd, "no events")
             rows = [_round(site, crowd, writer, latencies) for _ in range(rounds)]
             writer.stop()
             wait_until(lambda: crowd.slowest() >= len(writer.names), timeout_s=_LONGEST_S)

@@ -41,7 +41,7 @@ class ApiSite:
         storage: str = "storage_sim",
     ) -> None:
         self.folder = run
-        self._prefix = prefix
+        self.prefix = prefix
         rest, webdav, health, *api_ports = free_ports(3 + nodes)
         self._environment = {
             "STORAGE_EVENTS_SERVICE_KEY": "a key of both",
@@ -102,7 +102,7 @@ class ApiSite:
         """End everything, and leave no topics behind."""
         for process in (*self.nodes, self.worker, self.storage):
             process.kill()
-        asyncio.run(_delete_topics(self._environment["KAFKA_BOOTSTRAP"], self._prefix))
+        asyncio.run(_delete_topics(self._environment["KAFKA_BOOTSTRAP"], self.prefix))
 
     def webdav(self, user: str = "alice") -> httpx.Client:
         """Return a client of the WebDAV door."""

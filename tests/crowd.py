@@ -240,7 +240,12 @@ class Crowd:
             for reader in self.readers
             if not reader.is_open
         ]
-        return f"{dict(self.refusals)} {self.complaints} {len(closed)} closed: {closed[:10]}"
+        at = sorted(reader.at for reader in self.readers)
+        places = f"told {len(self.told)}, the slowest {at[:5]}, the middle one {at[len(at) // 2]}"
+        return (
+            f"{places}; {len(closed)} closed: {closed[:10]};"
+            f" {dict(self.refusals)} {dict(self.system())} {self.complaints}"
+        )
 
     def slowest(self) -> int:
         """Return how many events every reader has been told."""

@@ -9,6 +9,7 @@ import pytest
 
 from tests import services
 from tests.api_site import ApiSite, RoundRobin
+from tests.wire import call
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,3 +50,20 @@ def front(request: pytest.FixtureRequest, api_site: ApiSite) -> Iterator[str]:
         yield robin.url
     finally:
         robin.close()
+
+
+@pytest.fixture
+def channel(front: str) -> Iterator[str]:
+    """Give a channel of alice's, which is deleted afterwards."""
+    url = call("POST", f"{front}/api/v1/events/channels").one("Location")
+    yield url
+    call("DELETE", url)
+
+
+@pytest.fixture
+def directory(api_site: ApiSite) -> str:
+    """Give a new directory."""
+    path = f"/data/exp/{uuid.uuid4().hex[:12]}"
+    with api_site.webdav() as door:
+        door.request("MKCOL", path).raise_for_status()
+    return path

@@ -30,14 +30,6 @@ def _channel(front: str, user: str = "alice", **content: Any) -> str:
     return answer.one("Location")
 
 
-@pytest.fixture
-def channel(front: str) -> Any:
-    """Give a channel of alice's, which is deleted afterwards."""
-    url = _channel(front)
-    yield url
-    call("DELETE", url)
-
-
 def _is_error(answer: Answer, status: int, detail: str | None = None) -> None:
     body = answer.json
     assert answer.status == status, answer
@@ -52,6 +44,7 @@ def _is_error(answer: Answer, status: int, detail: str | None = None) -> None:
 # GET /events
 
 
+@pytest.mark.rule("GET /events")
 def test_limits_are_told_to_everybody(front: str) -> None:
     """Seconds; no authentication is asked for."""
     answer = call("GET", _events(front), None)
@@ -120,6 +113,7 @@ def test_two_credentials_are_refused(front: str) -> None:
 # event types
 
 
+@pytest.mark.rule("GET /events/eventTypes")
 def test_event_types_are_listed_sorted_without_system(front: str) -> None:
     """dCache's two are among them."""
     names = call("GET", f"{_events(front)}/eventTypes").json
@@ -129,6 +123,11 @@ def test_event_types_are_listed_sorted_without_system(front: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["inotify", "metronome"])
+@pytest.mark.rule(
+    "GET /events/eventTypes/T",
+    "GET /events/eventTypes/T/selector",
+    "GET /events/eventTypes/T/event",
+)
 def test_an_event_type_describes_itself(front: str, name: str) -> None:
     """A description, and two JSON Schemas."""
     base = f"{_events(front)}/eventTypes/{name}"
@@ -149,6 +148,7 @@ def test_an_unknown_event_type_is_a_404(front: str, part: str) -> None:
 # channels
 
 
+@pytest.mark.rule("POST /events/channels")
 def test_a_channel_is_made(front: str) -> None:
     """201, Location spelled so, an absolute URL of an id of 22 characters."""
     answer = call("POST", f"{_events(front)}/channels")
@@ -217,6 +217,7 @@ def test_a_body_that_is_too_long_is_a_413_with_the_limits_name(front: str) -> No
     assert answer.json["limit"] == "body-bytes"
 
 
+@pytest.mark.rule("GET /events/channels")
 def test_channels_are_listed_in_the_order_they_were_made(front: str) -> None:
     """All own ones; those of a client-id; those without one."""
     name = uuid.uuid4().hex
@@ -246,12 +247,14 @@ def test_a_client_id_is_cut_at_256_characters(front: str) -> None:
 
 
 @pytest.mark.parametrize("accept", ["application/json", "*/*", None])
+@pytest.mark.rule("GET /events/channels/C as JSON")
 def test_a_channel_tells_its_timeout(channel: str, accept: str | None) -> None:
     """As JSON, unless an event stream is asked for."""
     answer = call("GET", channel, headers={"Accept": accept} if accept else {})
     assert (answer.status, answer.json) == (200, {"timeout": 300})
 
 
+@pytest.mark.rule("PATCH /events/channels/C")
 def test_the_timeout_can_be_changed(channel: str) -> None:
     """204 without a body."""
     answer = call("PATCH", channel, content={"timeout": 42})
@@ -282,6 +285,7 @@ def test_timeouts_that_are_refused(channel: str, content: Any, words: str) -> No
     assert call("GET", channel).json == {"timeout": 300}
 
 
+@pytest.mark.rule("DELETE /events/channels/C")
 def test_a_deleted_channel_is_gone(front: str) -> None:
     """404 everywhere, on every node."""
     url = _channel(front)
@@ -341,6 +345,11 @@ def _subscribe(channel: str, selector: Any, kind: str = "inotify", user: str = "
     return call("POST", f"{channel}/subscriptions/{kind}", user, content=selector)
 
 
+@pytest.mark.rule(
+    "GET /events/channels/C/subscriptions",
+    "POST /events/channels/C/subscriptions/T",
+    "GET /events/channels/C/subscriptions/T/S",
+)
 def test_a_subscription_is_made_and_merged(channel: str) -> None:
     """201 and an empty body; the same inode again: 303 to the same URL."""
     first = _subscribe(channel, {"path": "/data"})
@@ -374,6 +383,7 @@ def test_a_metronome_is_never_merged(channel: str) -> None:
         assert call("GET", url).json == {"delay": 100}
 
 
+@pytest.mark.rule("DELETE /events/channels/C/subscriptions/T/S")
 def test_a_subscription_is_ended(channel: str) -> None:
     """204; then 404 with the words of each method."""
     url = _subscribe(channel, {"path": "/data"}).one("Location")

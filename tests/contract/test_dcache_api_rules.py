@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import time
-import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,8 +12,6 @@ import pytest
 from tests.wire import Stream, basic, call, exchange, request
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.api_site import ApiSite
 
 pytestmark = pytest.mark.stack
@@ -23,23 +20,6 @@ NASTY = [
     "plain", "a b", 'quo"te', "back\\slash", "Å", "\u2028", "\u2029", "😀", "%2F", "a?b#c",
     "é" * 100, "<img src=x onerror=alert(1)>",
 ]  # fmt: skip
-
-
-@pytest.fixture
-def channel(front: str) -> Iterator[str]:
-    """Give a channel of alice's, which is deleted afterwards."""
-    url = call("POST", f"{front}/api/v1/events/channels").one("Location")
-    yield url
-    call("DELETE", url)
-
-
-@pytest.fixture
-def directory(api_site: ApiSite) -> str:
-    """Give a new directory."""
-    path = f"/data/exp/{uuid.uuid4().hex[:12]}"
-    with api_site.webdav() as door:
-        door.request("MKCOL", path).raise_for_status()
-    return path
 
 
 def _subscribe(channel: str, selector: Any, kind: str = "inotify") -> str:
@@ -59,6 +39,7 @@ def _make(site: ApiSite, front: str, parent: str, names: list[str]) -> None:
         assert answer.status == 201, answer
 
 
+@pytest.mark.rule("R1")
 def test_r1_http_1_1_and_location_with_a_capital(front: str) -> None:
     """`ada` finds `Location:` with awk."""
     answer = call("POST", f"{front}/api/v1/events/channels")
@@ -67,6 +48,7 @@ def test_r1_http_1_1_and_location_with_a_capital(front: str) -> None:
     call("DELETE", answer.one("Location"))
 
 
+@pytest.mark.rule("R2")
 def test_r2_location_stands_nowhere_else(front: str) -> None:
     """Neither in another header nor in the body."""
     answer = call("POST", f"{front}/api/v1/events/channels")
@@ -74,6 +56,7 @@ def test_r2_location_stands_nowhere_else(front: str) -> None:
     assert (answer.head + answer.body).lower().count(b"location:") == 1
 
 
+@pytest.mark.rule("R3", "R4", "R5", "R6", "R7", "R10", "R12", "R13", "R14")
 def test_r3_to_r7_and_r10_the_bytes_of_an_event(
     api_site: ApiSite, front: str, channel: str, directory: str
 ) -> None:
@@ -101,6 +84,7 @@ def test_r3_to_r7_and_r10_the_bytes_of_an_event(
     assert len({event.id for event in events}) == len(events)
 
 
+@pytest.mark.rule("R7", "R18")
 def test_r7_and_r18_system_events_have_no_id_and_are_not_repeated(
     channel: str, directory: str
 ) -> None:
@@ -117,6 +101,7 @@ def test_r7_and_r18_system_events_have_no_id_and_are_not_repeated(
         assert stream.events == []
 
 
+@pytest.mark.rule("R8")
 def test_r8_a_keep_alive_is_a_comment_line_without_a_blank_one(channel: str) -> None:
     """A comment block makes `sseclient` deliver an empty event."""
     with Stream(channel) as stream:
@@ -127,6 +112,7 @@ def test_r8_a_keep_alive_is_a_comment_line_without_a_blank_one(channel: str) -> 
         assert len(stream.comments) >= 3
 
 
+@pytest.mark.rule("R9")
 def test_r9_a_stream_is_not_chunked_and_ends_with_the_connection(channel: str) -> None:
     """`sseclient` does not undo chunks."""
     with Stream(channel) as stream:
@@ -138,6 +124,7 @@ def test_r9_a_stream_is_not_chunked_and_ends_with_the_connection(channel: str) -
         assert not bytes(stream.body).endswith(b"0\r\n\r\n")
 
 
+@pytest.mark.rule("R11", "GET /events/channels/C as a stream")
 def test_r11_the_type_and_the_headers_come_at_once(channel: str) -> None:
     """Before any event; and no proxy may hold it back."""
     with Stream(channel) as stream:
@@ -147,6 +134,7 @@ def test_r11_the_type_and_the_headers_come_at_once(channel: str) -> None:
         assert stream.answer.one("X-Accel-Buffering") == "no"
 
 
+@pytest.mark.rule("R12")
 def test_r12_a_subscription_has_one_spelling(
     api_site: ApiSite, front: str, channel: str, directory: str
 ) -> None:
@@ -160,6 +148,7 @@ def test_r12_a_subscription_has_one_spelling(
     assert url.startswith(f"{channel}/subscriptions/inotify/")
 
 
+@pytest.mark.rule("R13", "R14")
 def test_r13_and_r14_a_move_has_name_cookie_mask_and_a_self_event_only_a_mask(
     api_site: ApiSite, channel: str, directory: str
 ) -> None:
@@ -183,6 +172,7 @@ def test_r13_and_r14_a_move_has_name_cookie_mask_and_a_self_event_only_a_mask(
     assert events[3] == {"type": "SUBSCRIPTION_CLOSED", "subscription": events[0]["subscription"]}
 
 
+@pytest.mark.rule("R15", "R16")
 def test_r15_and_r16_subscribing_again_is_a_303_and_bodies_are_empty(
     channel: str, directory: str
 ) -> None:
@@ -198,6 +188,7 @@ def test_r15_and_r16_subscribing_again_is_a_303_and_bodies_are_empty(
 
 
 @pytest.mark.parametrize("extra", [{}, {"flags": ["IN_CREATE"]}, {"recursive": True}])
+@pytest.mark.rule("R17")
 def test_r17_a_selector_comes_back_as_it_was_supplied(
     channel: str, directory: str, extra: dict[str, Any]
 ) -> None:
@@ -208,6 +199,7 @@ def test_r17_a_selector_comes_back_as_it_was_supplied(
     assert set(call("GET", channel).json) == {"timeout"}
 
 
+@pytest.mark.rule("R19")
 def test_r19_nothing_is_sent_again_on_reconnecting(
     api_site: ApiSite, front: str, channel: str, directory: str
 ) -> None:
@@ -239,6 +231,7 @@ def test_r19_an_id_that_is_not_this_channels_is_as_if_absent(
 @pytest.mark.parametrize(
     "path", ["%2Fdata%2Fexp", "data/exp", "/data/exp", "data//exp/", "data/./x/../exp"]
 )
+@pytest.mark.rule("R20")
 def test_r20_paths_of_the_namespace_as_clients_write_them(front: str, path: str) -> None:
     """Encoded, doubled and absent slashes; `children=True` with a capital."""
     url = f"{front}/api/v1/namespace/"
@@ -248,6 +241,7 @@ def test_r20_paths_of_the_namespace_as_clients_write_them(front: str, path: str)
 
 
 @pytest.mark.parametrize(("user", "is_admin"), [("admin#admin", True), ("alice#admin", False)])
+@pytest.mark.rule("R21")
 def test_r21_a_role_may_stand_behind_the_name(front: str, user: str, *, is_admin: bool) -> None:
     """One that the user does not own is ignored."""
     answer = call("GET", f"{front}/api/v1/user", user)
@@ -256,6 +250,7 @@ def test_r21_a_role_may_stand_behind_the_name(front: str, user: str, *, is_admin
     assert ("admin" in answer.json.get("roles", [])) is is_admin
 
 
+@pytest.mark.rule("R22")
 def test_r22_the_body_of_a_new_channel_is_for_surfs_library(front: str) -> None:
     """Its id, and its URL below the API; and `flags` may be one string."""
     answer = call("POST", f"{front}/api/v1/events/channels")
@@ -267,6 +262,7 @@ def test_r22_the_body_of_a_new_channel_is_for_surfs_library(front: str) -> None:
     call("DELETE", answer.one("Location"))
 
 
+@pytest.mark.rule("R23")
 def test_r23_errors_have_both_shapes(front: str) -> None:
     """dCache's of today and of before 8.2."""
     body = call("GET", f"{front}/api/v1/events/eventTypes/nope").json
@@ -278,6 +274,7 @@ def test_r23_errors_have_both_shapes(front: str) -> None:
     }
 
 
+@pytest.mark.rule("R24")
 def test_r24_a_macaroon_opens_a_stream_in_the_query(
     api_site: ApiSite, front: str, directory: str
 ) -> None:

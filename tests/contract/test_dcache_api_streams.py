@@ -12,28 +12,9 @@ from deploy.local import processes
 from tests.wire import Stream, call
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.api_site import ApiSite
 
 pytestmark = pytest.mark.stack
-
-
-@pytest.fixture
-def channel(front: str) -> Iterator[str]:
-    """Give a channel of alice's, which is deleted afterwards."""
-    url = call("POST", f"{front}/api/v1/events/channels").one("Location")
-    yield url
-    call("DELETE", url)
-
-
-@pytest.fixture
-def directory(api_site: ApiSite) -> str:
-    """Give a new directory."""
-    path = f"/data/exp/{uuid.uuid4().hex[:12]}"
-    with api_site.webdav() as door:
-        door.request("MKCOL", path).raise_for_status()
-    return path
 
 
 def _subscribe(channel: str, selector: Any, kind: str = "inotify") -> str:
@@ -50,6 +31,7 @@ def _system(stream: Stream) -> list[tuple[str, str | None]]:
     ]
 
 
+@pytest.mark.rule("NEW_SUBSCRIPTION", "SUBSCRIPTION_CLOSED")
 def test_a_new_subscription_is_announced_and_a_merged_one_is_not(
     channel: str, directory: str
 ) -> None:
@@ -66,6 +48,7 @@ def test_a_new_subscription_is_announced_and_a_merged_one_is_not(
     assert events[2].id is not None
 
 
+@pytest.mark.rule("COMPETING_CLIENT")
 def test_a_second_connection_takes_over(channel: str) -> None:
     """COMPETING_CLIENT to the old one, which is closed; the new one wins, on whatever node."""
     with Stream(channel) as old, Stream(channel) as new:
@@ -77,6 +60,7 @@ def test_a_second_connection_takes_over(channel: str) -> None:
         assert not new.is_at_end
 
 
+@pytest.mark.rule("SUBSCRIPTION_CLOSED")
 def test_closing_a_channel_closes_its_subscriptions_and_then_the_connection(
     channel: str, directory: str
 ) -> None:
@@ -89,6 +73,7 @@ def test_closing_a_channel_closes_its_subscriptions_and_then_the_connection(
     assert len(stream.events) == 2
 
 
+@pytest.mark.rule("SUBSCRIPTION_CLOSED")
 def test_a_metronome_as_in_dcaches_book(channel: str) -> None:
     """NEW_SUBSCRIPTION, one tick, SUBSCRIPTION_CLOSED: the sample of the manual."""
     with Stream(channel) as stream:
@@ -124,6 +109,7 @@ def test_events_between_subscribing_and_connecting_arrive(
     assert stream.masks() == [(str(number), "IN_CREATE") for number in range(20)]
 
 
+@pytest.mark.rule("SUBSCRIPTION_CLOSED")
 def test_one_shot_is_one_event(api_site: ApiSite, channel: str, directory: str) -> None:
     """Then SUBSCRIPTION_CLOSED and IN_IGNORED."""
     _subscribe(channel, {"path": directory, "flags": ["IN_CREATE", "IN_ONESHOT"]})
@@ -252,6 +238,7 @@ def test_queries_that_are_refused(front: str, query: str, words: str) -> None:
     assert call("GET", f"{front}/api/v1/events/channels", "carol").json == before
 
 
+@pytest.mark.rule("SHUTDOWN")
 def test_shutdown_is_said_and_the_stream_goes_on_elsewhere(
     api_site: ApiSite, directory: str
 ) -> None:

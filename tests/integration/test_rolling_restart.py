@@ -23,11 +23,11 @@ from tests.e2e.burst import Burst
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(1800)]
 
 WRITERS = 4
 EVENTS_OF_AN_OPERATION = 5 / 4
-CATCH_UP_S = 300.0
+CATCH_UP_S = 400.0
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def test_nothing_is_lost_and_nothing_double(
         for path in directories
     ]
     with _crowd(site, directories, size.clients) as (crowd, ids):
-        assert wait_until(crowd.all_are_open, timeout_s=60)
+        assert wait_until(crowd.all_are_open, timeout_s=CATCH_UP_S)
         begin_s = time.monotonic()
         for burst in bursts:
             burst.start()
@@ -129,7 +129,7 @@ def test_nothing_is_lost_and_nothing_double(
                 timeout_s=CATCH_UP_S,
             ), crowd.state()
             end(site, crowd, node)
-            assert wait_until(crowd.all_are_open, timeout_s=60), crowd.state()
+            assert wait_until(crowd.all_are_open, timeout_s=CATCH_UP_S), crowd.state()
             site.nodes[node].start()
             site.ready(site.nodes[node], site.urls[node])
         for burst in bursts:
