@@ -8,6 +8,9 @@ const MOST_ROWS = 1000;
 const FIRST_WAIT_MS = 1000;
 const LONGEST_WAIT_MS = 30000;
 
+// Characters that would hide, or turn the text around them: `\u202egpj.exe` would look like exe.jpg.
+const UNSEEN = /[\u0000-\u001f\u007f-\u009f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g;
+
 const element = (id) => document.getElementById(id);
 const clientId = `page-${crypto.getRandomValues(new Uint32Array(4)).join("-")}`;
 
@@ -37,6 +40,19 @@ async function explain(answer) {
   }
 }
 
+function visible(text) {
+  return text.replace(UNSEEN, (one) => `\\u${one.charCodeAt(0).toString(16).padStart(4, "0")}`);
+}
+
+function complain(where, field, text) {
+  element(where).textContent = text;
+  element(field).setAttribute("aria-invalid", text !== "");
+  if (text) {
+    element(field).focus();
+    element(field).select();
+  }
+}
+
 function show(state, text) {
   element("state").dataset.state = state;
   element("state").textContent = text;
@@ -48,17 +64,17 @@ async function signIn(event) {
   event.preventDefault();
   const user = element("name").value;
   authorization = basic(user, element("password").value);
-  element("sign-in-error").textContent = "";
+  complain("sign-in-error", "password", "");
   let answer;
   try {
     answer = await ask("/session", { method: "POST" });
   } catch {
-    element("sign-in-error").textContent = "The server cannot be reached.";
+    complain("sign-in-error", "password", "The server cannot be reached.");
     return;
   }
   if (!answer.ok) {
     authorization = "";
-    element("sign-in-error").textContent = await explain(answer);
+    complain("sign-in-error", "password", await explain(answer));
     return;
   }
   const { home } = await answer.json();
@@ -66,6 +82,7 @@ async function signIn(event) {
   element("user").textContent = user;
   element("sign-in").hidden = true;
   element("who").hidden = element("choose").hidden = false;
+  element("path").focus();
   await go(home || "/");
 }
 
@@ -76,6 +93,7 @@ async function signOut() {
   element("sign-in").hidden = false;
   element("who").hidden = element("choose").hidden = element("live").hidden = true;
   clear();
+  element("name").focus();
 }
 
 // Choosing a directory
@@ -87,14 +105,17 @@ function encode(path) {
 function choice(label, path) {
   const button = document.createElement("button");
   button.type = "button";
-  button.textContent = label;
-  button.addEventListener("click", () => go(path));
+  button.textContent = visible(label);
+  button.addEventListener("click", async () => {
+    await go(path);
+    element("directories").querySelector("button")?.focus();
+  });
   return button;
 }
 
 async function go(path) {
   element("path").value = path;
-  element("watch-error").textContent = "";
+  complain("watch-error", "path", "");
   const place = element("directories");
   place.replaceChildren();
   const parts = path.split("/").filter(Boolean);
@@ -126,7 +147,7 @@ function address() {
 function start(event) {
   event.preventDefault();
   stop();
-  element("watch-error").textContent = "";
+  complain("watch-error", "path", "");
   element("live").hidden = element("stop").hidden = false;
   waitMs = FIRST_WAIT_MS;
   connect(address());
@@ -165,7 +186,8 @@ async function lost(opened, url) {
   if (problem) {
     stop();
     show("ended", "ended");
-    element("watch-error").textContent = problem;
+    element("live").hidden = count === 0;
+    complain("watch-error", "path", problem);
     return;
   }
   show("waiting", `reconnecting in ${Math.round(waitMs / 1000)} s …`);
@@ -198,7 +220,7 @@ function row(kind, ...texts) {
   texts.forEach((text, column) => {
     const cell = document.createElement("td");
     cell.className = ["time", "mask", "name", "details"][column];
-    cell.textContent = text;
+    cell.append(...[text].flat());
     line.append(cell);
   });
   const body = element("events");
@@ -218,13 +240,25 @@ function size(bytes) {
   return `${(bytes / 1024 ** power).toFixed(power ? 1 : 0)} ${units[power]}`;
 }
 
+function flags([what, ...more]) {
+  if (!more.includes("IN_ISDIR")) return what;
+  const kind = document.createElement("small");
+  kind.textContent = "directory";
+  return [what, " ", kind];
+}
+
+function counted(events) {
+  count = events;
+  element("count").textContent = events;
+  element("noun").textContent = events === 1 ? "event" : "events";
+}
+
 function told(message) {
   const { event } = JSON.parse(message.data);
   const details = event.details ?? {};
   const about = [size(details.size), details.user, details.locality].filter(Boolean).join(" · ");
-  count += 1;
-  element("count").textContent = count;
-  row("event", now(), event.mask.join(" "), event.name ?? "(the directory itself)", about);
+  counted(count + 1);
+  row("event", now(), flags(event.mask), visible(event.name ?? "(the directory itself)"), about);
 }
 
 function system(message) {
@@ -239,8 +273,7 @@ function system(message) {
 }
 
 function clear() {
-  count = 0;
-  element("count").textContent = count;
+  counted(0);
   element("events").replaceChildren();
   element("empty").hidden = false;
 }

@@ -9,6 +9,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 from tests import services
@@ -98,6 +99,43 @@ def test_another_clients_upload_is_seen_within_a_second(
         if entry["level"] == "SEVERE"
     ]
     assert errors == []
+
+
+def test_names_are_what_they_look_like_and_fit_on_a_phone(
+    site: ApiSite, browser: WebDriver, directory: str
+) -> None:
+    """What turns or hides text is spelled out; nothing is wider than the screen."""
+    screen = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)  # type: ignore[no-untyped-call]
+    _sign_in(browser, site)
+    _watch(browser, directory)
+    _until(browser, lambda: _text(browser, "state") == "live")
+    with site.webdav() as door:
+        for name in ("\u202egpj.exe", "a\u200b\u2028b", "x" * 255):
+            door.request("MKCOL", f"{directory}/{quote(name)}").raise_for_status()
+    expected = {"\\u202egpj.exe", "a\\u200b\\u2028b", "x" * 255}
+    _until(browser, lambda: _names(browser) == expected)
+    width = "return document.documentElement.scrollWidth"
+    assert browser.execute_script(width) <= screen["width"]  # type: ignore[no-untyped-call]
+
+
+def test_the_keyboard_is_enough(site: ApiSite, browser: WebDriver, directory: str) -> None:
+    """The focus is where one types next: user, password, path; in a wrong password after it."""
+    browser.get(site.urls[0])
+
+    def focus() -> str | None:
+        return browser.switch_to.active_element.get_attribute("id")
+
+    _until(browser, lambda: focus() == "name")
+    browser.switch_to.active_element.send_keys("alice", Keys.TAB, "wrong", Keys.ENTER)
+    _until(browser, lambda: "wrong" in _text(browser, "sign-in-error"))
+    assert focus() == "password"
+    browser.switch_to.active_element.send_keys("alice-demo", Keys.ENTER)
+    _until(browser, lambda: focus() == "path" and _text(browser, "user") == "alice")
+    _until(browser, lambda: bool(browser.find_elements(By.CSS_SELECTOR, "#directories button")))
+    browser.switch_to.active_element.send_keys(Keys.CONTROL, "a")
+    browser.switch_to.active_element.send_keys(directory, Keys.ENTER)
+    _until(browser, lambda: _text(browser, "state") == "live")
 
 
 def test_the_page_survives_a_restart_of_the_node(

@@ -94,7 +94,13 @@ def _stop(site: ApiSite, crowd: Crowd, node: int) -> None:
     assert served > 0
     assert site.nodes[node].stop(), "it had to be killed"
     assert wait_until(lambda: crowd.open_on(node) == 0, timeout_s=20)
-    assert crowd.system()["SHUTDOWN"] == before + served
+    assert crowd.system()["SHUTDOWN"] == before + served, _last_words(site, node)
+
+
+def _last_words(site: ApiSite, node: int) -> str:
+    """Return what a node that was stopped has to say for itself."""
+    lines = [line for line in site.log(node).splitlines() if "access" not in line]
+    return "\n".join(line for line in lines if "audit" not in line)[-3000:]
 
 
 def _kill(site: ApiSite, crowd: Crowd, node: int) -> None:
