@@ -17,7 +17,7 @@ from tests.integration.worker_site import PARTITIONS, ROOT_ID, partition_of
 if TYPE_CHECKING:
     from tests.integration.worker_site import Site
 
-DONE_S = 1200
+DONE_S = 6000
 
 
 @dataclass

@@ -31,7 +31,9 @@ class Watch:
         memory_mb: the most memory it had (RSS).
         lag_s: the longest time from when a record was done (Kafka had its `inotify` message, each
             of these records has one) to when it was seen committed.
-        lag_with_sending_s: the same from when it was derived, not sent yet.
+        lag_work_s: the most work, in the worker's CPU seconds, from when a record was derived (so
+            before it was sent) to when it was seen committed. Another's load does not count here.
+        work_s: all its work, in CPU seconds.
     """
 
     def __init__(self, site: Site, worker: WorkerProcess) -> None:
@@ -42,7 +44,14 @@ class Watch:
         self._done = _Series()
         self.memory_mb = 0.0
         self.lag_s = 0.0
-        self.lag_with_sending_s = 0.0
+        self.lag_work_s = 0.0
+        self.work_s = 0.0
+
+    def __str__(self) -> str:
+        return (
+            f"memory at most {self.memory_mb:.0f} MB; commits at most {self.lag_s:.2f} s behind, "
+            f"or {self.lag_work_s:.2f} s of work (CPU, of {self.work_s:.0f} s in all)"
+        )
 
     async def run(self) -> None:
         """Look at it four times a second until cancelled."""
@@ -54,35 +63,39 @@ class Watch:
 
     async def _look(self, consumer: AIOKafkaConsumer) -> None:
         self.memory_mb = max(self.memory_mb, self._process.memory_info().rss / _MEBIBYTE)
-        self._derived.add(await self._worker.count("records_total"))
+        self._derived.add(await self._worker.count("records_total"), self._spent_s())
         outputs = await consumer.end_offsets(told.partitions(self._site, "inotify"))
-        self._done.add(sum(outputs.values()))
+        self._done.add(sum(outputs.values()), time.monotonic())
         committed = 0
         for tp in told.partitions(self._site, "billing"):
             committed += await consumer.committed(tp) or 0
-        now = time.monotonic()
-        self.lag_s = max(self.lag_s, now - self._done.when(committed))
-        self.lag_with_sending_s = max(self.lag_with_sending_s, now - self._derived.when(committed))
+        self.lag_s = max(self.lag_s, self._done.since(committed, time.monotonic()))
+        self.lag_work_s = max(self.lag_work_s, self._derived.since(committed, self._spent_s()))
+
+    def _spent_s(self) -> float:
+        spent = self._process.cpu_times()
+        self.work_s = spent.user + spent.system
+        return self.work_s
 
 
 class _Series:
-    """A count as it grows."""
+    """A count as it grows, with when that was."""
 
     def __init__(self) -> None:
         self._times: list[float] = []
         self._counts: list[int] = []
 
-    def add(self, count: int) -> None:
-        self._times.append(time.monotonic())
+    def add(self, count: int, when: float) -> None:
+        self._times.append(when)
         self._counts.append(count)
 
-    def when(self, count: int) -> float:
-        """Return when it passed `count`; now, if it has not."""
+    def since(self, count: int, now: float) -> float:
+        """Return how long ago it passed `count`; 0 if it has not."""
         at = bisect.bisect_right(self._counts, count)
         if at in {0, len(self._counts)}:
-            return time.monotonic()
+            return 0.0
         share = (count - self._counts[at - 1]) / (self._counts[at] - self._counts[at - 1])
-        return self._times[at - 1] + share * (self._times[at] - self._times[at - 1])
+        return now - self._times[at - 1] - share * (self._times[at] - self._times[at - 1])
 
 
 @contextlib.asynccontextmanager
