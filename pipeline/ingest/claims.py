@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
@@ -21,7 +21,7 @@ from schemas.errors import Unavailable
 from schemas.kafka_topics import cluster_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
     from pipeline.ingest.ledger import Ledger
 
@@ -123,10 +123,19 @@ class Claims:
         self.trouble = ""
         for partition, records in got.items():
             ours = self._ledger.decide(
-                [(record.key.decode(), record.value.decode()) for record in records],
+                _claims(records),
                 self._runner,
                 read=(self._cluster, partition.partition, records[-1].offset + 1),
                 now_s=self._clock(),
             )
             if ours:
                 self._decided()
+
+
+def _claims(records: Iterable[Any]) -> Iterator[tuple[str, str]]:
+    """Yield trigger ids and who claims them; what is no claim is left out."""
+    for record in records:
+        try:
+            yield record.key.decode(), record.value.decode()
+        except (AttributeError, UnicodeDecodeError):
+            logger.warning("Offset %s of %s is no claim", record.offset, record.topic)

@@ -13,7 +13,7 @@ from deploy.local import processes
 from deploy.local.demonstrators import ROOT
 from tests import services
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(280)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 
 def test_a_night_with_everything_killed_leaves_nothing_wrong() -> None:
@@ -26,7 +26,7 @@ def test_a_night_with_everything_killed_leaves_nothing_wrong() -> None:
                 **{name: value for name, value in os.environ.items() if name != "KAFKA_BOOTSTRAP"},
                 "WEBDAV_PORT": str(base), "REST_PORT": str(base + 1),
                 "WORKER_HEALTH_PORT": str(base + 2), "KAFKA_PORT": str(base + 6),
-                "RUN_DIR": str(run), "ONCE": "1", "KILL": "1", "EXPOSURES": "20", "NIGHT_S": "200",
+                "RUN_DIR": str(run), "ONCE": "1", "KILL": "1", "EXPOSURES": "20", "NIGHT_S": "600",
             },
             cwd=ROOT, capture_output=True, text=True, check=False,
         )  # fmt: skip

@@ -284,6 +284,10 @@ async def test_a_restarted_runner_finishes_what_it_had_taken(bench: Bench) -> No
 async def test_what_is_no_trigger_is_set_aside(bench: Bench) -> None:
     async with AIOKafkaProducer(bootstrap_servers=bench.bootstrap) as producer:
         await producer.send_and_wait(bench.prefix + "ingest", b"junk")
+        for partition in range(PARTITIONS):
+            await producer.send_and_wait(
+                bench.prefix + notices.CLAIMS.name, b"\xff", partition=partition
+            )
     await bench.put("unknown", 1)
     await bench.put("shout", 2)
     async with bench.runner():
