@@ -94,7 +94,8 @@ class Telescope:
 
     def tell(self) -> bool:
         """Play it; return whether all of it held."""
-        stack.down(self.run, _say)
+        if self.run.exists():
+            stack.down(self.run, _say)
         shutil.rmtree(self.run, ignore_errors=True)
         self.observatory.up(_say)
         _say(f"{len(self._names)} exposures; each step follows from an event of the one before")
@@ -114,9 +115,13 @@ class Telescope:
                 working.append(threading.Thread(target=killer.run, args=killing, daemon=True))
             for thread in working:
                 thread.start()
-            self._follow(screen, working, until_s=begin_s + self._settings.longest_s)
-        for thread in working:
-            thread.join()
+            try:
+                self._follow(screen, working, until_s=begin_s + self._settings.longest_s)
+            finally:
+                # Also after Ctrl-C: nobody may start anything while all of it is stopped.
+                self._over.set()
+                for thread in working:
+                    thread.join()
         taken_s = self.night.ended_s - begin_s
         size = sum(file.stat().st_size for file in self._files.values() if file.exists())
         _say(

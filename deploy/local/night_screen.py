@@ -73,7 +73,7 @@ class Screen:
         """Say how fast it goes, and how long it will take by that."""
         done, of = sum(step[2] for step in steps), sum(step[3] for step in steps)
         if done in {0, of}:
-            return "" if done else "waiting for the first exposure"
+            return "all done" if done else "waiting for the first exposure"
         left_s = self._elapsed_s() * (of - done) / done
         files_per_minute = done / of * self._count / self._elapsed_s() * _PER_MINUTE
         return f"{files_per_minute:.0f} exposures a minute, about {_clock(left_s)} to go"
