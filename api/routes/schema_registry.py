@@ -12,7 +12,8 @@ from starlette.responses import Response
 
 from api import bodies
 from api.endpoints import Endpoint
-from schemas import registry
+from pipeline.event_types import registry as event_types
+from schemas import registry, topics
 from schemas.errors import BadRecord
 
 if TYPE_CHECKING:
@@ -33,16 +34,20 @@ def _error(status: int, code: int, message: str) -> Response:
     return _answer({"error_code": code, "message": message}, status)
 
 
+def _subjects() -> dict[str, str]:
+    """Return the schema's name for each subject: a topic's values, as Confluent names them."""
+    named = [
+        topics.BILLING,
+        topics.DEAD_LETTER,
+        *(one.topic for one in event_types.all().values()),
+    ]
+    return {topic.name + _SUFFIX: topic.schema for topic in named if topic.schema}
+
+
 def _versions(subject: str) -> list[Schema]:
-    """Return a subject's schemas, oldest first; a topic's name is its schema's with dashes."""
-    name = subject.removesuffix(_SUFFIX).replace("-", "_")
-    if not subject.endswith(_SUFFIX):
-        return []
+    """Return a subject's schemas, oldest first."""
+    name = _subjects().get(subject, "")
     return [registry.by_id(schema_id) for schema_id in registry.ids().get(name, [])]
-
-
-def _subject(name: str) -> str:
-    return name.replace("_", "-") + _SUFFIX
 
 
 def _described(subject: str, version: int, schema: Schema) -> dict[str, Any]:
@@ -65,12 +70,18 @@ async def versions_of_id(request: Request) -> Response:
     except BadRecord:
         return _error(404, 40403, "Schema not found")
     version = registry.ids()[schema.name].index(schema.id) + 1
-    return _answer([{"subject": _subject(schema.name), "version": version}])
+    return _answer(
+        [
+            {"subject": subject, "version": version}
+            for subject, name in sorted(_subjects().items())
+            if name == schema.name
+        ]
+    )
 
 
 async def subjects(request: Request) -> Response:  # noqa: ARG001 - a handler
     """List the subjects."""
-    return _answer(sorted(_subject(name) for name in registry.ids()))
+    return _answer(sorted(_subjects()))
 
 
 async def versions(request: Request) -> Response:
