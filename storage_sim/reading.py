@@ -207,6 +207,13 @@ class Reading(Core):
                 break
         return _page(found, limit, offset)
 
+    def check_readable(self, principal: Principal, path: str) -> None:
+        """Check that a file's bytes or a directory's entries may be read; nothing is told."""
+        with self.database.read() as db:
+            place = self._reach(db, principal, path, caveats.READ_METADATA)
+        if not self._may_watch(principal, place):
+            raise forbidden()
+
     def open(self, principal: Principal, path: str, origin: Origin = INTERNAL) -> Download:
         """Open a file for reading; it is told when it is closed."""
         for _ in range(_OPEN_TRIES):

@@ -186,6 +186,7 @@ class Resource:
         """Copy the object, and with infinite depth all in it."""
         target = destinations.show(dest_path)
         with as_dav_errors():
+            self.storage.check_readable(self._who, self.path)
             self._clear(target, keep_files=not self.inode or not self.inode.is_directory)
             assert self.inode is not None, "only what is there is copied"
             self._copy(self.inode, self.path, target, depth_infinity=depth_infinity)

@@ -242,6 +242,24 @@ def test_a_move_that_is_refused_removes_nothing(
     assert bob.get("/data/his/f").content == b"precious"
 
 
+@pytest.mark.parametrize("source", ["/data/hers", "/data/file"])
+def test_a_copy_of_what_may_not_be_read_removes_nothing(
+    alice: httpx.Client, bob: httpx.Client, doors: Doors, source: str
+) -> None:
+    """The directory that was to be replaced stays."""
+    assert alice.request("MKCOL", "/data/hers").status_code == 201
+    alice.put("/data/file", content=b"secret")
+    doors.storage.chmod(ALICE, "/data/hers", 0o711)
+    doors.storage.chmod(ALICE, "/data/file", 0o600)
+    assert bob.request("MKCOL", "/data/his").status_code == 201
+    bob.put("/data/his/f", content=b"precious")
+
+    done = bob.request("COPY", source, headers={"Destination": f"{doors.url}/data/his"})
+
+    assert done.status_code == 403
+    assert bob.get("/data/his/f").content == b"precious"
+
+
 def test_conditions_hold_at_the_door(alice: httpx.Client, doors: Doors) -> None:
     """Also for what is not there; and a 304 has its tag."""
     assert alice.put("/data/f", content=b"x", headers={"If-Match": '"x"'}).status_code == 412
