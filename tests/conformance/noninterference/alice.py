@@ -4,25 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import re
 from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from pipeline.authz.principal import Principal
 from storage_sim.core import SYSTEM
-from storage_sim.errors import OperationFailed
 from tests.conformance.noninterference import histories as h
+from tests.conformance.noninterference.others import TEAM, Others
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from tests.conformance.noninterference.house import House
 
-BOB = Principal("bob", 1002, (1002,))
-CAROL = Principal("carol", 1003, (1003,))
 _EVENTS = "/api/v1/events"
+_NAMESPACE = "/api/v1/namespace"
 _TIMEOUT_S = 60.0
+
+_TRIED: dict[str, dict[str, Any]] = {
+    "mkdir": {"name": "n"},
+    "mv": {},
+    "chmod": {"mode": 0o755},
+    "chgrp": {"gid": TEAM},
+    "acl": {"acl": "A::EVERYONE@:r"},
+    "symlink": {"target": "/pub/hid/h1"},
+    "set-xattr": {"attributes": {"x": "hers"}},
+    "rm-label": {"label": "x"},
+}
+"""What alice asks for in a POST, besides the action."""
 
 # What chance or a server key made: the same thing gets the same number in both histories.
 _NAMES = re.compile(
@@ -43,102 +54,27 @@ class Alice:
 
     Args:
         house: where.
+        ground: what it begins with.
     """
 
-    def __init__(self, house: House) -> None:
+    def __init__(self, house: House, ground: h.Ground) -> None:
         self._house = house
+        self._others = Others(house.storage, ground)
         self._http = httpx.AsyncClient(
-            base_url=house.url, auth=("alice", "pw"), timeout=_TIMEOUT_S, trust_env=False
+            base_url=house.url,
+            auth=("alice", "pw"),
+            timeout=_TIMEOUT_S,
+            trust_env=False,
+            verify=False,  # no TLS here, and its context costs a tenth of a case
         )
         self._heard = b""
         self._more = asyncio.Event()
         self._stream: asyncio.Task[None] | None = None
         self._channel = ""
-        self._last_id = ""
-        self._closed: list[str] = []
+        self._ids: list[str] = []
         self._subscriptions: dict[str, int] = {}
         self._marks = 0
         self.received: list[str] = []
-
-    # --- what happens
-
-    def prepare(self) -> None:
-        """Make the places of `histories`."""
-        storage = self._house.storage
-        for path, owner, mode in [
-            ("/mark", SYSTEM, 0o755),
-            ("/hid", BOB, 0o700),
-            ("/pub", SYSTEM, 0o777),
-            ("/pub/own", SYSTEM, 0o777),
-            ("/pub/hid", BOB, 0o700),
-            ("/pub/x", BOB, 0o711),
-            ("/pub/x/open", SYSTEM, 0o777),
-            ("/pub/x/s", BOB, 0o755),
-            ("/pub/hid/s", BOB, 0o755),
-        ]:
-            storage.mkdir(SYSTEM, path, mode=mode)
-            storage.chown(SYSTEM, path, uid=owner.uid, gid=owner.gids[0])
-        storage.symlink(SYSTEM, "/pub/hid/h0", h.LINK)
-
-    def hidden(self, operation: h.Hidden) -> None:
-        """Let bob do something where alice cannot look; what cannot be done is left."""
-        storage, path = self._house.storage, operation.path
-        touched = (path, operation.other) if operation.kind == "rename" else (path,)
-        if any(one.startswith(tuple(h.CLOSABLE)) for one in touched) and not all(
-            one.startswith((*self._closed, *h.CLOSED[:2])) for one in touched
-        ):
-            return
-        with contextlib.suppress(OperationFailed):
-            match operation.kind:
-                case "write":
-                    storage.write(BOB, path, b"secret")
-                case "delete":
-                    storage.delete(BOB, path)
-                case "mkdir":
-                    storage.mkdir(BOB, path)
-                case "rmdir":
-                    storage.rmdir(BOB, path)
-                case "rename":
-                    storage.rename(BOB, path, operation.other)
-                case "read":
-                    storage.read(BOB, path)
-                case "list":
-                    storage.listing(BOB, path)
-                case "chmod":
-                    is_directory = storage.stat(BOB, path).found.is_directory
-                    storage.chmod(BOB, path, 0o750 if is_directory else 0o640)
-                case "xattr":
-                    storage.set_xattr(BOB, path, "x", "secret")
-                case "acl":
-                    storage.set_acl(BOB, path, "A::u=1003:r,D::u=1001:rwx")
-
-    def visible(self, operation: h.Visible) -> None:
-        """Let somebody do something that alice may see; what cannot be done is left."""
-        storage, path = self._house.storage, operation.path
-        with contextlib.suppress(OperationFailed):
-            match operation.kind:
-                case "write":
-                    storage.write(CAROL, path, b"open")
-                case "delete":
-                    storage.delete(CAROL, path)
-                case "mkdir":
-                    storage.mkdir(CAROL, path)
-                case "rename":
-                    storage.rename(CAROL, path, operation.other)
-                case "read":
-                    storage.read(CAROL, path)
-                case "chmod":
-                    storage.chmod(CAROL, path, 0o600)
-                case "xattr":
-                    storage.set_xattr(CAROL, path, "x", "open")
-                case "out":
-                    storage.rename(SYSTEM, path, f"{operation.other}/v")
-                case "in":
-                    storage.rename(SYSTEM, f"{operation.other}/v", path)
-                case "close":
-                    storage.chown(SYSTEM, path, uid=BOB.uid)
-                    storage.chmod(SYSTEM, path, 0o700)
-                    self._closed.append(path)
 
     # --- what alice does
 
@@ -151,36 +87,64 @@ class Alice:
             await self._subscribe({"path": "/", "recursive": True}, event_type)
         await self._connect()
 
-    async def step(self, step: h.Step) -> None:
-        """Do one step of the history."""
+    async def step(self, step: h.Step, hidden: Sequence[h.Hidden] = ()) -> None:
+        """Do one step of the history, and what bob does meanwhile."""
+        if not isinstance(step, h.Reconnect):
+            for operation in hidden:
+                self._others.hidden(operation)
+            await self._house.carry()
         match step:
             case h.Visible():
-                self.visible(step)
+                self._others.visible(step)
                 await self._house.carry()
-            case h.Ask(path):
-                url = f"/api/v1/namespace{path}"
-                await self._ask("GET", url, params={"children": "true", "optional": "true"})
+            case h.Ask(path, action):
+                await self._try(path, action)
             case h.Subscribe(path, event_type, recursive, extra):
-                selector: dict[str, Any] = {"path": path, "recursive": recursive}
-                if extra and event_type == "inotify":
-                    selector[extra] = True
+                selector = {"path": path, "recursive": recursive, **json.loads(extra)}
                 await self._subscribe(selector, event_type)
+            case h.Unsubscribe(back):
+                _, *others = self._subscriptions
+                url = others[max(0, len(others) - 1 - back)]
+                await self._ask("DELETE", httpx.URL(url).path)
             case h.Lists():
                 await self._ask("GET", f"{_EVENTS}/channels/{self._channel}/subscriptions")
-            case h.Reconnect(meanwhile, resume):
+            case h.Reconnect(meanwhile, resume, back):
                 await self._disconnect()
-                for operation in meanwhile:
-                    self.visible(operation)
+                done = len(hidden) // 2
+                for operation in hidden[:done]:
+                    self._others.hidden(operation)
+                for visible in meanwhile:
+                    self._others.visible(visible)
+                for operation in hidden[done:]:
+                    self._others.hidden(operation)
                 await self._house.carry()
-                await self._connect(self._last_id if resume else "")
+                had = self._ids[: -1 - back] or self._ids[:1]
+                last_id = had[-1] if had and resume == "id" else ""
+                self._others.done[f"came back with {'id' if last_id else resume or 'nothing'}"] += 1
+                await self._connect(last_id, by_cursor=resume == "cursor")
 
     async def end(self) -> None:
         """Ask for everything hidden, hear all there is, and go."""
         for path in h.SECRETS:
-            await self.step(h.Ask(path))
-        await self._ask("GET", f"{self._house.storage_url}/api/v1/namespace/pub")
+            await self._try(path, "")
+        await self._ask("GET", f"{_EVENTS}/stream", params={"watch": h.SECRETS[2:]})
+        await self._ask("GET", f"{self._house.storage_url}{_NAMESPACE}/pub")
         await self._disconnect()
         await self._http.aclose()
+
+    async def _try(self, path: str, action: str) -> None:
+        url = f"{_NAMESPACE}{path}"
+        match action:
+            case "":
+                await self._ask("GET", url, params={"children": "true", "optional": "true"})
+            case "DELETE":
+                await self._ask("DELETE", url)
+            case _:
+                body = {"action": action, **_TRIED[action]}
+                if action == "mv":
+                    is_secret = path.startswith((*h.CLOSED[:2], h.WAY))
+                    body["destination"] = "/pub/v1" if is_secret else "/pub/hid/h0"
+                await self._ask("POST", url, json=body)
 
     async def _ask(self, method: str, url: str, **options: Any) -> httpx.Response:
         await self.settle()
@@ -189,6 +153,7 @@ class Alice:
             (name, value) for name, value in answer.headers.multi_items() if name != "date"
         )
         self.received.append(f"{method} {answer.status_code} {headers} {answer.text}")
+        self._others.done[f"answered {method} {answer.status_code}"] += 1
         await self.settle()
         return answer
 
@@ -197,20 +162,26 @@ class Alice:
         url = f"{_EVENTS}/channels/{self._channel}/subscriptions/{event_type}"
         answer = await self._ask("POST", url, json=selector)
         if answer.status_code in {201, 303}:
+            self._count_subscription(selector)
             self._subscriptions.setdefault(answer.headers["location"], len(self._subscriptions))
 
-    async def _connect(self, last_id: str = "") -> None:
+    def _count_subscription(self, selector: Mapping[str, Any]) -> None:
+        for member, value in selector.items():
+            if value is True:
+                self._others.done[f"subscribed {member}"] += 1
+
+    async def _connect(self, last_id: str = "", *, by_cursor: bool = False) -> None:
         self._heard = b""
         ready = asyncio.Event()
-        self._stream = asyncio.create_task(self._listen(last_id, ready))
+        self._stream = asyncio.create_task(self._listen(last_id, ready, by_cursor=by_cursor))
         await asyncio.wait_for(ready.wait(), _TIMEOUT_S)
         await self.settle()
 
-    async def _listen(self, last_id: str, ready: asyncio.Event) -> None:
+    async def _listen(self, last_id: str, ready: asyncio.Event, *, by_cursor: bool) -> None:
         headers = {"Accept": "text/event-stream"}
         if last_id:
             headers["Last-Event-ID"] = last_id
-        url = f"{_EVENTS}/channels/{self._channel}"
+        url = f"{_EVENTS}/channels/{self._channel}" + ("?resume=true" if by_cursor else "")
         async with self._http.stream("GET", url, headers=headers) as answer:
             assert answer.status_code == 200
             ready.set()
@@ -239,8 +210,7 @@ class Alice:
         with contextlib.suppress(asyncio.CancelledError):
             await self._stream
         self._stream = None
-        ids = re.findall(rb"(?m)^id: (\d+)$", self._heard)
-        self._last_id = ids[-1].decode() if ids else ""
+        self._ids = re.findall(r"(?m)^id: (\d+)$", self._heard.decode())
         self.received += self._by_subscription(self._heard.decode())
 
     def _by_subscription(self, stream: str) -> list[str]:

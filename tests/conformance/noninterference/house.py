@@ -43,14 +43,16 @@ if TYPE_CHECKING:
 _KEY = "known to both"
 _NOW_US = 1_700_000_000_000_000
 _CHEAP = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash("pw")
-_USERS = {"alice": 1001, "bob": 1002, "carol": 1003}
+_GROUPS = {"alice": 1001, "bob": 1002, "carol": 1003, "team": 2001, "staff": 2002}
+_USERS = {"alice": "team", "bob": "staff", "carol": "team"}
 
 
 def _users_toml() -> str:
-    groups = "\n".join(f"{name} = {uid}" for name, uid in _USERS.items())
+    groups = "\n".join(f"{name} = {gid}" for name, gid in _GROUPS.items())
     users = "\n".join(
-        f'[users.{name}]\nuid = {uid}\ngroups = ["{name}"]\nhome = "/"\npassword = "{_CHEAP}"'
-        for name, uid in _USERS.items()
+        f'[users.{name}]\nuid = {_GROUPS[name]}\ngroups = ["{name}", "{group}"]\n'
+        f'home = "/"\npassword = "{_CHEAP}"'
+        for name, group in _USERS.items()
     )
     return f"[groups]\n{groups}\n{users}\n"
 
