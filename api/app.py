@@ -150,7 +150,7 @@ def build(
         clock=clock,
         keep_alive_s=settings.keep_alive_s,
         unsent_limit_bytes=settings.unsent_bytes,
-        principal_check_s=settings.principal_cache_s,
+        principal_cache_s=settings.principal_cache_s,
     )
     metrics.gauges.append(lambda: {"storage_events_api_connections": hub.connections})
     return Services(

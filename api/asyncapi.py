@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from api import sse
 from schemas import registry, topics
 
 if TYPE_CHECKING:
@@ -17,15 +18,7 @@ _SYSTEM = {
     "type": "object",
     "required": ["type"],
     "properties": {
-        "type": {
-            "enum": [
-                "NEW_SUBSCRIPTION",
-                "SUBSCRIPTION_CLOSED",
-                "EVENT_LOSS",
-                "COMPETING_CLIENT",
-                "SHUTDOWN",
-            ]
-        },
+        "type": {"enum": list(sse.SYSTEM_TYPES)},
         "subscription": {"type": "string", "format": "uri"},
     },
 }

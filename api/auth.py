@@ -6,7 +6,7 @@ the addresses it may be used from) and slows down guessing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from api import credentials, problems
@@ -85,15 +85,22 @@ class Authenticator:
         self._limits.requests_per_user.spend(str(principal.uid))
         return Caller(principal, credential, address, base_url)
 
-    async def again(self, caller: Caller) -> Caller:
+    async def again(self, caller: Caller, *, fresh_s: float) -> Principal:
         """Ask once more who this is, for a connection that lasts: groups and passwords change.
+
+        That is no try of a password: it neither counts as one nor has to wait because of others.
+
+        Args:
+            caller: as they were when they connected.
+            fresh_s: an answer that is not older than this may be taken, in seconds.
 
         Raises:
             Problem: 401 when the storage does not let them in any more, or the token has ended.
             Unavailable: the storage is away.
         """
-        principal = await self.identify(caller.credential, caller.address)
-        return replace(caller, principal=principal)
+        principal = await self._storage.user(caller.credential, caller.address, fresh_s=fresh_s)
+        self._check_token(principal, caller.address)
+        return principal
 
     async def identify(self, credential: Credential, address: str) -> Principal:
         """Return the credential's owner.
@@ -111,8 +118,12 @@ class Authenticator:
                 guard.failed(address, credential.user)
             raise
         guard.succeeded(address, credential.user)
+        self._check_token(principal, address)
+        return principal
+
+    def _check_token(self, principal: Principal, address: str) -> None:
+        """Check what a token's own words take away."""
         if caveats.is_expired(principal.restrictions, self._now()):
             raise problems.unauthenticated("token: expired")
         if not caveats.from_address_allowed(principal.restrictions, address):
             raise problems.unauthenticated("token: not to be used from this address")
-        return principal

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from api import delivery_live, sse
 from api.delivery_node import Node
+from api.delivery_principals import Confirmer
 from api.delivery_session import Session
 from schemas import tasks
 from schemas.errors import Unavailable
@@ -64,8 +65,7 @@ class Hub:
         keep_alive_s: a comment line is sent to a quiet connection after so many seconds.
         unsent_limit_bytes: a connection with more unsent bytes than this gets no more for now.
         slow_reader_grace_s: and is cut off after so many seconds.
-        principal_check_s: how often it is asked who a connection's user is, in seconds;
-            at most once a second.
+        principal_cache_s: how long it is believed who a connection's user is, in seconds.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Hub:
         keep_alive_s: float = 15.0,
         unsent_limit_bytes: int = 1_048_576,
         slow_reader_grace_s: float = 10.0,
-        principal_check_s: float = 30.0,
+        principal_cache_s: float = 30.0,
     ) -> None:
         self._node = Node(
             store=store,
@@ -97,8 +97,10 @@ class Hub:
         self._store = store
         self._feed = feed
         self._keep_alive_s = keep_alive_s
-        self._principal_check_s = max(principal_check_s, _LOOK_S)
         self._streams: dict[str, Session] = {}
+        self._confirmer = Confirmer(
+            gatekeeper, lambda: list(self._streams.values()), principal_cache_s
+        )
         self._tasks: list[asyncio.Task[None]] = []
         self._listening = False
         self._stopping = False
@@ -113,7 +115,7 @@ class Hub:
             self._keep_alive,
             self._keep_channels,
             self._keep_cursors,
-            self._keep_principals,
+            self._confirmer.run,
         ]
         self._tasks = [asyncio.create_task(_unceasing(one)) for one in work]
 
@@ -278,13 +280,6 @@ class Hub:
             except Unavailable:
                 for stream in told:
                     stream.told_since_saved = True
-
-    async def _keep_principals(self) -> None:
-        """Ask now and then who the readers are: users leave groups, and tokens are withdrawn."""
-        while True:
-            await asyncio.sleep(self._principal_check_s)
-            for stream in list(self._streams.values()):
-                await stream.check_principal()
 
 
 async def _unceasing(work: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -75,6 +75,7 @@ class Session(Stream):
         self.timeout_s = attachment.channel.timeout_s
         self.store_was_away = False
         self.saved_s = 0.0
+        self.confirmed_s = float("-inf")
         self.turn = next(node.keys)
         self.ended = asyncio.Event()
 
@@ -130,6 +131,7 @@ class Session(Stream):
         if self.finished:
             return
         self.finished = True
+        self.fall_behind()  # nothing is told any more, though the end takes its time
         if close_subscriptions:
             for member in list(self.members.values()):
                 if member.subscription.ended is None:
@@ -227,14 +229,10 @@ class Session(Stream):
             if member.is_active and not access.is_allowed(self.principal, member.subscription):
                 await self._endings.revoke(member)
 
-    async def check_principal(self) -> None:
-        """Ask who the reader is now; end the stream of one who is not let in any more."""
-        try:
-            principal = await self.node.gatekeeper.principal(self.credentials)
-        except Unavailable:
-            return
+    def confirm(self, principal: Principal | None) -> None:
+        """Take the storage's answer to who the reader is now; None: they are not let in."""
         if principal is None:
-            self.finish()
+            self.finish(sse.CREDENTIALS_REVOKED)
         elif principal != self.principal:
             self.become(principal)
             self._is_doubted = True
@@ -245,7 +243,9 @@ class Session(Stream):
         expires_s = self.principal.restrictions.expires_s
         if expires_s is not None:
             left_s = max(0.0, expires_s - self.node.clock())
-            self._expiry = asyncio.get_running_loop().call_later(left_s, self.finish)
+            self._expiry = asyncio.get_running_loop().call_later(
+                left_s, self.finish, sse.CREDENTIALS_EXPIRED
+            )
 
     def keep_alive(self) -> None:
         """Send a comment line if nothing else was sent lately."""

@@ -16,8 +16,13 @@ class Gatekeeper(Protocol):
     `credentials` is whatever was handed to `Hub.connect`; delivery does not look into it.
     """
 
-    async def principal(self, credentials: Any) -> Principal | None:
-        """Return who the credentials belong to now; None when they are no longer accepted."""
+    async def principal(self, credentials: Any, *, fresh_s: float) -> Principal | None:
+        """Return who the credentials belong to now; None when they are no longer accepted.
+
+        Args:
+            credentials: the connection's.
+            fresh_s: an answer that is not older than this may be taken, in seconds.
+        """
 
     async def place(self, credentials: Any, path: str, *, follow: bool) -> Place | None:
         """Look a storage path up as that user.

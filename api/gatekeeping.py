@@ -41,15 +41,17 @@ class StorageGatekeeper:
         self._authenticator = authenticator
         self._storage = storage
 
-    async def principal(self, credentials: Any) -> Principal | None:
-        """Return who the connection's credentials belong to now; None: they no longer count."""
+    async def principal(self, credentials: Any, *, fresh_s: float) -> Principal | None:
+        """Return who the connection's credentials belong to now; None: they no longer count.
+
+        Also when the storage will not say, because their user's password is being guessed: else
+        whoever is not let in any more could go on reading by guessing.
+        """
         caller = cast("Caller", credentials)
         try:
-            return (await self._authenticator.again(caller)).principal
-        except problems.Problem as problem:
-            if problem.status == 401:
-                return None
-            raise
+            return await self._authenticator.again(caller, fresh_s=fresh_s)
+        except problems.Problem:
+            return None
 
     async def path_of(self, inode: bytes) -> Whereabouts:
         """Say where an object is, whoever may see it; never for the eyes of a user."""

@@ -107,8 +107,13 @@ class FakeStorage:
         self.places: dict[str, channels.Place | None] = {}
         self.principals: dict[Any, Principal | None] = {}
         self.paths: dict[bytes, str | None] = {}
+        self.broken: set[Any] = set()
+        self.asked: list[tuple[Any, float]] = []
 
-    async def principal(self, credentials: Any) -> Principal | None:
+    async def principal(self, credentials: Any, *, fresh_s: float) -> Principal | None:
+        self.asked.append((credentials, fresh_s))
+        if credentials in self.broken:
+            raise RuntimeError("a bug")
         return self.principals.get(credentials)
 
     async def place(self, credentials: Any, path: str, *, follow: bool) -> channels.Place | None:
@@ -248,7 +253,7 @@ class World:
         sink = options.pop("sink", None) or ListSink()
         options.setdefault("principal", builders.principal(1000))
         options.setdefault("credentials", "alice")
-        self.storage.principals.setdefault("alice", options["principal"])
+        self.storage.principals[options["credentials"]] = options["principal"]
         stream = await self.hubs[node].connect(channel_id, **options)
         task = asyncio.create_task(stream.run(sink))
         self.streams.append((stream, task, sink))

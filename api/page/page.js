@@ -267,6 +267,8 @@ function system(message) {
     EVENT_LOSS: "Some events are lost: look at the directory again.",
     SHUTDOWN: "The node stops; the stream goes on elsewhere.",
     COMPETING_CLIENT: "Another connection has taken this stream over.",
+    CREDENTIALS_EXPIRED: "The sign-in has ended: sign in again to go on.",
+    CREDENTIALS_REVOKED: "The storage does not let this user in any more.",
     SUBSCRIPTION_CLOSED: "The watch has ended.",
   };
   if (words[type]) row(type === "EVENT_LOSS" ? "system loss" : "system", now(), type, words[type], "");

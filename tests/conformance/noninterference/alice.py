@@ -120,7 +120,9 @@ class Alice:
                 await self._house.carry()
                 had = self._ids[: -1 - back] or self._ids[:1]
                 last_id = had[-1] if had and resume == "id" else ""
-                self._others.done[f"came back with {'id' if last_id else resume or 'nothing'}"] += 1
+                self._others.done[
+                    f"came back with {'id' if last_id else resume or 'nothing'}"
+                ] += 1
                 await self._connect(last_id, by_cursor=resume == "cursor")
 
     async def end(self) -> None:

@@ -172,9 +172,7 @@ _EXTRAS = (
     '{"flags":["IN_ALL_EVENTS","IN_DONT_FOLLOW"]}', '{"flags":["IN_ALL_EVENTS","IN_ONLYDIR"]}',
 )  # fmt: skip
 SUBSCRIBE = st.one_of(
-    st.builds(
-        Subscribe, _LOOKED_AT, st.just("inotify"), st.booleans(), st.sampled_from(_EXTRAS)
-    ),
+    st.builds(Subscribe, _LOOKED_AT, st.just("inotify"), st.booleans(), st.sampled_from(_EXTRAS)),
     st.builds(
         Subscribe,
         _LOOKED_AT,

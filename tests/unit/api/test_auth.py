@@ -43,13 +43,25 @@ async def test_delivery_learns_that_a_reader_is_no_longer_known(storage: Storage
     authenticator = _authenticator(storage)
     gatekeeper = gatekeeping.StorageGatekeeper(authenticator, storage.client(cache_s=0))
     caller = Caller(await authenticator.identify(ALICE, "a"), ALICE, "a", "http://h")
-    assert await gatekeeper.principal(caller) == caller.principal
+    assert await gatekeeper.principal(caller, fresh_s=9) == caller.principal
     storage.now_s = 31
     storage.status = 401
-    assert await gatekeeper.principal(caller) is None
+    assert await gatekeeper.principal(caller, fresh_s=9) is None
     storage.status = 503
     with pytest.raises(Unavailable):
-        await gatekeeper.principal(caller)
+        await gatekeeper.principal(caller, fresh_s=9)
+
+
+async def test_guessing_keeps_no_withdrawn_reader_in(storage: Storage) -> None:
+    """Neither our limit nor the storage's answers for the user; nor does it shut out others."""
+    authenticator = _authenticator(storage)
+    gatekeeper = gatekeeping.StorageGatekeeper(authenticator, storage.client(cache_s=0))
+    caller = Caller(await authenticator.identify(ALICE, "a"), ALICE, "a", "http://h")
+    for _ in range(20):
+        authenticator._limits.wrong_passwords.failed("a", ALICE.user)
+    assert await gatekeeper.principal(caller, fresh_s=0) == caller.principal
+    storage.status = 429
+    assert await gatekeeper.principal(caller, fresh_s=0) is None
 
 
 async def test_delivery_asks_below_the_readers_root(storage: Storage) -> None:
