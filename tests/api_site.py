@@ -27,6 +27,7 @@ class ApiSite:
         prefix: before topics and keys.
         settings: further environment variables of the nodes.
         storage: the module that is run as storage.
+        storage_settings: further environment variables of the storage.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class ApiSite:
         prefix: str,
         settings: dict[str, str] | None = None,
         storage: str = "storage_sim",
+        storage_settings: dict[str, str] | None = None,
     ) -> None:
         self.folder = run
         self.prefix = prefix
@@ -59,7 +61,7 @@ class ApiSite:
         self.webdav_url = f"http://127.0.0.1:{webdav}"
         self._health_url = f"http://127.0.0.1:{health}"
         self.urls = [f"http://127.0.0.1:{port}" for port in api_ports]
-        self.storage = self._process("storage", ["-m", storage, "serve"])
+        self.storage = self._process("storage", ["-m", storage, "serve"], storage_settings)
         self.worker = self._process("worker", ["-m", "pipeline", "worker"])
         self.nodes = [
             self._process(
