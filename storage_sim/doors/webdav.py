@@ -14,8 +14,10 @@ from urllib.parse import parse_qs
 
 from cheroot import wsgi
 from cheroot.ssl.builtin import BuiltinSSLAdapter
+from wsgidav.dav_error import DAVError, get_http_status_string
 from wsgidav.error_printer import ErrorPrinter
 from wsgidav.lock_man.lock_storage import LockStorageDict
+from wsgidav.mw.base_mw import BaseMiddleware
 from wsgidav.request_resolver import RequestResolver
 from wsgidav.wsgidav_app import WsgiDAVApp
 
@@ -59,12 +61,33 @@ def who(environ: WSGIEnvironment, authenticator: Authenticator) -> Principal | N
     )
 
 
+class _PlainErrors(BaseMiddleware):  # type: ignore[misc] # WsgiDAV has no types
+    """Says errors in one line, the same each time: WsgiDAV's page tells its version and the time.
+
+    Equal refusals are equal bytes.
+    """
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer a request, or say how an error is to be told."""
+        try:
+            yield from self.next_app(environ, start_response)
+        except DAVError as error:
+            if not error.err_condition:
+                error.get_response_page = functools.partial(_error_page, error)
+            raise
+
+
+def _error_page(error: Any) -> tuple[str, bytes]:
+    text = f"{get_http_status_string(error)}: {error.get_user_info()}\n"
+    return "text/plain; charset=utf-8", text.encode()
+
+
 def dav_application(storage: Storage) -> WSGIApplication:
     """Return WsgiDAV before the storage; it finds the principal in the environment."""
     application: WSGIApplication = WsgiDAVApp(
         {
             "provider_mapping": {"/": StorageProvider(storage)},
-            "middleware_stack": [ErrorPrinter, RequestResolver],
+            "middleware_stack": [ErrorPrinter, _PlainErrors, RequestResolver],
             "http_authenticator": {"accept_basic": False, "accept_digest": False},
             "lock_storage": LockStorageDict(),
             "property_manager": None,

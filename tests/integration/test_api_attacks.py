@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import statistics
-import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
@@ -238,20 +236,3 @@ def test_counters_are_not_for_everybody(small_site: ApiSite, url: str) -> None:
     assert call("GET", f"{url}/metrics", None).status == 200
     assert call("GET", url, target="/api/v1/namespace/../../../metrics").status in {400, 404}
     assert small_site.webdav_url not in call("GET", f"{url}/metrics", None).body.decode()
-
-
-# what answers' times tell
-
-
-def test_absent_and_forbidden_take_the_same_time(small_site: ApiSite, channel: str) -> None:
-    """Medians within a tenth, asked in turns. (2,000 tries each in the long form.)"""
-    with small_site.webdav("bob") as door:
-        door.request("MKCOL", "/home/bob/secret")
-    took: dict[str, list[float]] = {"/home/bob/secret": [], "/home/bob/absent": []}
-    for number in range(400):
-        for path, times in sorted(took.items(), reverse=bool(number % 2)):
-            began_s = time.perf_counter()
-            assert _subscribe(channel, path).status == 400
-            times.append(time.perf_counter() - began_s)
-    forbidden, absent = (statistics.median(times) for times in took.values())
-    assert abs(forbidden - absent) < 0.1 * max(forbidden, absent), (forbidden, absent)
