@@ -109,16 +109,25 @@ class Authenticator:
             Problem: 401, 429.
             Unavailable: the storage is away.
         """
+        if credential.user:
+            principal = await self._by_password(credential, address)
+        else:
+            principal = await self._storage.user(credential, address)
+        self._check_token(principal, address)
+        return principal
+
+    async def _by_password(self, credential: Credential, address: str) -> Principal:
+        """Return a password's owner; tokens cannot be guessed, and are not counted."""
         guard = self._limits.wrong_passwords
         guard.check(address, credential.user)
         try:
-            principal = await self._storage.user(credential, address)
+            with guard.trying(address, credential.user, credential.header):
+                principal = await self._storage.user(credential, address)
         except problems.Problem as problem:
             if problem.status == 401:
                 guard.failed(address, credential.user)
             raise
         guard.succeeded(address, credential.user)
-        self._check_token(principal, address)
         return principal
 
     def _check_token(self, principal: Principal, address: str) -> None:

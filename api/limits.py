@@ -6,7 +6,7 @@ least recently used entry leaves first, so a stranger with many addresses cannot
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -154,6 +154,7 @@ class WrongPasswords:
         self._longest_s = longest_s
         self._clock = clock
         self._failures: Recent[tuple[int, float]] = Recent(keys)
+        self._tried: dict[str, Counter[str]] = {}
 
     def check(self, address: str, user: str) -> None:
         """Refuse an attempt that comes too early.
@@ -166,6 +167,27 @@ class WrongPasswords:
             left_s = until - self._clock()
             if count > free and left_s > 0:
                 raise problems.limited(self.name, free, retry_after_s=left_s)
+
+    @contextmanager
+    def trying(self, address: str, user: str, password: str) -> Iterator[None]:
+        """Hold a password while it is tried: no more different ones at once than are free.
+
+        Raises:
+            Problem: 429 with Retry-After.
+        """
+        key = f"{address} {user}"
+        tried = self._tried.setdefault(key, Counter())
+        if password not in tried and len(tried) >= max(1, self._free):
+            raise problems.limited(self.name, self._free, retry_after_s=self._wait_s)
+        tried[password] += 1
+        try:
+            yield
+        finally:
+            tried[password] -= 1
+            if not tried[password]:
+                del tried[password]
+            if not tried:
+                self._tried.pop(key, None)
 
     def failed(self, address: str, user: str) -> None:
         """Count a failure."""

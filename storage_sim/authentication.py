@@ -1,7 +1,8 @@
 """From what a request carries to a principal: Basic passwords here, bearer tokens by plug-ins.
 
 A wrong password and an unknown user get the same answer after the same work. Wrong passwords slow
-down their user at their address alone. A right one is remembered for some minutes under a key that
+down their user at their address alone, and very many of whatever users their address; trying many
+at once does not help. A right one is remembered for some minutes under a key that
 dies with the process, since argon2 is slow on purpose.
 """
 
@@ -35,6 +36,7 @@ _REMEMBERED: Final = 4096
 _REMEMBER_S: Final = 300.0
 _FAILURES: Final = 16_384
 _FREE_FAILURES: Final = 5
+_FREE_AT_ADDRESS: Final = 50
 _SLOWEST_S: Final = 60.0
 _FORGET_S: Final = 900.0
 _AT_ONCE: Final = 2
@@ -150,32 +152,52 @@ class Authenticator:
         text = f"{name}\0{password}\0{password_hash}"
         mark = hmac.digest(self._key, text.encode(), hashlib.sha256)
         now_s = self._clock_s()
+        if self._is_remembered(mark, address, name, now_s):
+            return
+        with self._hashing:
+            # what waited here with many others knows now how they fared
+            if self._is_remembered(mark, address, name, self._clock_s()):
+                return
+            fits = known.password_fits(password_hash, password) and user is not None
+            self._remember(mark, address, name, fits=fits)
+        if not fits:
+            raise BadCredentials("wrong user name or password")
+
+    def _is_remembered(self, mark: bytes, address: str, name: str, now_s: float) -> bool:
+        """Whether a password was right lately; if not, whether one may be tried now.
+
+        Raises:
+            TooManyAttempts: none may.
+        """
         with self._lock:
             if self._right.get(mark, 0.0) > now_s:
-                return
+                return True
             self._check_pace((address, name), now_s)
-        with self._hashing:
-            fits = known.password_fits(password_hash, password) and user is not None
+            self._check_pace((address, ""), now_s, _FREE_AT_ADDRESS)
+            return False
+
+    def _remember(self, mark: bytes, address: str, name: str, *, fits: bool) -> None:
+        now_s = self._clock_s()
         with self._lock:
             if fits:
                 self._right[mark] = now_s + _REMEMBER_S
                 self._wrong.pop((address, name), None)
                 _bound(self._right, _REMEMBERED)
                 return
-            count, _ = self._wrong.pop((address, name), (0, 0.0))
-            self._wrong[address, name] = (count + 1, now_s)
+            for key in ((address, name), (address, "")):
+                count, _ = self._wrong.pop(key, (0, 0.0))
+                self._wrong[key] = (count + 1, now_s)
             _bound(self._wrong, _FAILURES)
-        raise BadCredentials("wrong user name or password")
 
-    def _check_pace(self, key: tuple[str, str], now_s: float) -> None:
+    def _check_pace(self, key: tuple[str, str], now_s: float, free: int = _FREE_FAILURES) -> None:
         """Let the first few failures pass, then wait twice as long after each."""
         count, last_s = self._wrong.get(key, (0, 0.0))
         if now_s - last_s > _FORGET_S:
             self._wrong.pop(key, None)
             return
-        if count < _FREE_FAILURES:
+        if count < free:
             return
-        wait_s = min(2.0 ** (count - _FREE_FAILURES), _SLOWEST_S) - (now_s - last_s)
+        wait_s = min(2.0 ** min(count - free, 30), _SLOWEST_S) - (now_s - last_s)
         if wait_s > 0:
             raise TooManyAttempts(max(1, round(wait_s)))
 

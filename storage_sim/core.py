@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from pipeline.authz.principal import Restrictions
     from storage_sim.inodes import Inode
     from storage_sim.walk import Place
 
@@ -146,7 +147,8 @@ class Core:
                 their token does not leave them the activity.
         """
         below_root = paths.resolve(principal.restrictions.root, path)
-        place = walk.walk(db, below_root, principal, follow=follow)
+        is_shown = _shown_to(principal.restrictions)
+        place = walk.walk(db, below_root, principal, follow=follow, is_shown=is_shown)
         if not caveats.may_act(principal.restrictions, caveats.READ_METADATA, place.path):
             raise not_found()
         if not caveats.may_act(principal.restrictions, activity, place.path):
@@ -192,6 +194,19 @@ def _hold(folder: Path) -> IO[bytes]:
         file.close()
         raise SettingsError(f"{folder} is in use by another storage process") from None
     return file
+
+
+def _shown_to(restrictions: Restrictions) -> Callable[[str], bool] | None:
+    """Return what says whether a token leaves anything of a path to be known of; None: all.
+
+    The directories above its root are there, that is no secret.
+    """
+    if not restrictions.fingerprint():
+        return None
+    return lambda path: (
+        paths.is_below(restrictions.root, path)
+        or caveats.may_act(restrictions, caveats.READ_METADATA, path)
+    )
 
 
 def may_enter(principal: Principal, directory: Inode) -> bool:

@@ -17,6 +17,7 @@ from storage_sim.errors import OperationFailed, not_found
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Callable
 
     from pipeline.authz.principal import Principal
     from storage_sim.inodes import Inode
@@ -73,7 +74,14 @@ def _check_passable(here: Inode, principal: Principal) -> None:
         raise not_found()
 
 
-def walk(db: sqlite3.Connection, path: str, principal: Principal, *, follow: bool) -> Place:
+def walk(
+    db: sqlite3.Connection,
+    path: str,
+    principal: Principal,
+    *,
+    follow: bool,
+    is_shown: Callable[[str], bool] | None = None,
+) -> Place:
     """Walk an absolute path.
 
     Args:
@@ -81,6 +89,8 @@ def walk(db: sqlite3.Connection, path: str, principal: Principal, *, follow: boo
         path: from the storage's root.
         principal: who walks.
         follow: whether a link at the very end is followed, too.
+        is_shown: whether what is at a path may be known of; None: a token takes nothing away.
+            A link must not tell, by leading through, what is there outside.
 
     Returns:
         The place; its `inode` is None when all but the last component exist.
@@ -101,6 +111,8 @@ def walk(db: sqlite3.Connection, path: str, principal: Principal, *, follow: boo
             stack = stack[:-1] or [root]
             continue
         found = inodes.child(db, here.id, name)
+        if is_shown is not None and not is_shown(namespace.join_path(_path_of(stack), name)):
+            raise not_found()
         if found is None:
             if ahead:
                 raise not_found()

@@ -93,6 +93,13 @@ class Principal:
 
     @property
     def owner_key(self) -> str:
-        """What a channel belongs to: the user *and* the restrictions it was made under."""
+        """What a channel belongs to: the user *and* the rights it was made with.
+
+        The admin role is one of them: snapshots and subscriptions that were made with it tell
+        names that the user may not see without.
+        """
+        owner = str(self.uid)
+        if self.is_root and self.uid != ROOT_UID:
+            owner += "#admin"
         fingerprint = self.restrictions.fingerprint()
-        return f"{self.uid}:{fingerprint}" if fingerprint else str(self.uid)
+        return f"{owner}:{fingerprint}" if fingerprint else owner

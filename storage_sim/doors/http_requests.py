@@ -16,6 +16,7 @@ from storage_sim.doors.chunked import ChunkedBody
 
 _TARGET: Final = re.compile(rb"^([A-Z]+ )(?:https?://[^/ ]*)?/+")
 _LENGTH: Final = re.compile(rb"content-length[ \t]*:", re.IGNORECASE)
+_AUTHORIZATION: Final = re.compile(rb"authorization[ \t]*:", re.IGNORECASE)
 _PIECE_BYTES: Final = 1 << 18
 _DISCARD_MAX_BYTES: Final = 16 << 20
 
@@ -39,19 +40,21 @@ class _OneSlash:
 
 
 class _Counted:
-    """The connection's header lines, with those counted that say where the body ends.
+    """The connection's header lines, with those counted that may be there only once.
 
-    Of several lengths cheroot would believe the last.
+    Of several lengths, or credentials, cheroot would believe the last.
     """
 
     def __init__(self, raw: Any) -> None:
         self._raw = raw
         self.ends = 0
+        self.logins = 0
 
     def readline(self, *size: int) -> bytes:
         """Return a header line."""
         line: bytes = self._raw.readline(*size)
         self.ends += bool(_LENGTH.match(line))
+        self.logins += bool(_AUTHORIZATION.match(line))
         return line
 
 
@@ -86,6 +89,7 @@ class Request(server.HTTPRequest):
 
     _expects_continue = False
     _ends = 0
+    _logins = 0
     _body: _OnDemand | None = None
 
     def read_request_line(self) -> Any:
@@ -103,7 +107,7 @@ class Request(server.HTTPRequest):
         def read_without_expect(raw: Any, headers: dict[bytes, bytes]) -> Any:
             lines = _Counted(raw)
             read(lines, headers)
-            self._ends = lines.ends
+            self._ends, self._logins = lines.ends, lines.logins
             expected = headers.pop(b"Expect", b"").lower()
             self._expects_continue = expected == b"100-continue"
             return headers
@@ -114,6 +118,9 @@ class Request(server.HTTPRequest):
         length = self.inheaders.get(b"Content-Length", b"0")
         if self._ends + self.chunked_read > 1 or not length.isdigit():
             self.simple_response("400 Bad Request", "Where the body ends is not clear")
+            return False
+        if self._logins > 1:
+            self.simple_response("400 Bad Request", "More than one Authorization header")
             return False
         return True
 

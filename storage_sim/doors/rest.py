@@ -148,7 +148,10 @@ class Rest:
         return peer
 
     async def _who(self, request: Request) -> Principal | None:
-        authorization = request.headers.get("Authorization")
+        given = request.headers.getlist("Authorization")
+        if len(given) > 1:
+            raise BadCredentials("more than one Authorization header")
+        authorization = given[0] if given else None
         query = parse_qs(request.url.query, keep_blank_values=True)
         address = self._address(request)
         principal: Principal | None = await self._in_thread(

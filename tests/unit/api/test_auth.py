@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from api import credentials, gatekeeping
@@ -106,3 +108,35 @@ async def test_a_token_must_leave_what_watching_needs(
     principal = await _authenticator(storage).identify(token, "a")
     found = await storage.client().look_up(token, "a", "/p")
     assert gatekeeping.may_watch(found, principal) is allowed
+
+
+async def test_guesses_made_at_once_do_not_slip_through(storage: Storage) -> None:
+    """So many are asked about as may fail; one password asked for often is one."""
+    authenticator = _authenticator(storage)
+    free = authenticator._limits.wrong_passwords._free
+    storage.status = 401
+
+    async def guess(number: int) -> int:
+        header = f"Basic {number}"
+        with pytest.raises(Problem) as refused:
+            await authenticator.identify(credentials.Credential(header, user="alice"), "a")
+        return refused.value.status
+
+    answers = await asyncio.gather(*(guess(number) for number in range(20)))
+    assert sorted(answers) == [401] * free + [429] * (20 - free)
+    storage.status = 200
+    fresh = _authenticator(storage)
+    assert len(await asyncio.gather(*(fresh.identify(ALICE, "b") for _ in range(20)))) == 20
+
+
+async def test_tokens_that_have_ended_slow_nobody_down(storage: Storage) -> None:
+    """A client that tries its old one again and again may share its address with others."""
+    authenticator = _authenticator(storage)
+    storage.status = 401
+    for _ in range(100):
+        with pytest.raises(Problem) as refused:
+            await authenticator.identify(_bearer(), "a")
+        assert refused.value.status == 401
+    storage.status = 200
+    assert (await authenticator.identify(_bearer(), "a")).uid == 1000
+    assert (await authenticator.identify(ALICE, "a")).uid == 1000

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.authz import acl, checks, scope
+from pipeline.authz.principal import Restrictions
 from schemas.errors import BadRecord
 from tests.builders import principal
 from tests.strategies import IDS, PERMISSIONS, PRINCIPALS
@@ -202,3 +203,16 @@ def test_a_role_changes_what_is_remembered() -> None:
     needed = "r=1:1:600"
     assert scope.may_see(principal(7, 8, roles=frozenset({"admin"})), needed)
     assert not scope.may_see(principal(7, 8), needed)
+
+
+def test_what_a_channel_belongs_to_tells_rights_apart() -> None:
+    """The user, the token's restrictions, the admin role; nothing else."""
+    plain, root = principal(1000, 7), principal(0)
+    admin = principal(1000, roles=frozenset({"admin"}))
+    narrow = principal(1000, restrictions=Restrictions(path="/data"))
+    owners = [one.owner_key for one in (plain, admin, narrow)]
+    assert owners[:2] == ["1000", "1000#admin"]
+    assert len(set(owners)) == 3
+    assert principal(0, roles=frozenset({"admin"})).owner_key == root.owner_key == "0"
+    ends = principal(1000, restrictions=Restrictions(expires_s=1.0))
+    assert ends.owner_key == plain.owner_key

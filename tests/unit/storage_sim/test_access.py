@@ -132,3 +132,38 @@ def test_a_token_confines(storage: Storage, alice: Principal) -> None:
     ):
         with refused(errno.EACCES):
             forbidden()
+
+
+def test_a_link_tells_a_token_nothing_of_what_is_outside(
+    storage: Storage, alice: Principal
+) -> None:
+    """A link that leads out and in again, through what may be there, is as if it led nowhere."""
+    storage.mkdir(alice, "/data/in")
+    storage.write(alice, "/data/in/f", b"in")
+    storage.mkdir(alice, "/data/there")
+    storage.write(alice, "/data/file", b"")
+    storage.symlink(alice, "/data/in/f", "/data/shown")
+    for name, target in {
+        "there": "/data/there/../in/f",
+        "absent": "/data/absent/../in/f",
+        "file": "/data/file/../in/f",
+        "round": "../there/../../data/in/f",
+        "inside": "../in/f",
+    }.items():
+        storage.symlink(alice, target, f"/data/in/{name}")
+    for root in ("/", "/data/in"):
+        confined = Principal(
+            "alice", 1001, (1001,), restrictions=Restrictions(root=root, path="/data/in")
+        )
+        base = "/data/in" if root == "/" else ""
+        said = set()
+        for name in ("there", "absent", "file", "round"):
+            with pytest.raises(OperationFailed) as caught:
+                storage.stat(confined, f"{base}/{name}")
+            said.add((caught.value.code, str(caught.value)))
+        assert said == {(errno.ENOENT, "No such file or directory")}
+        assert storage.read(confined, f"{base}/inside") == b"in"
+    confined = Principal("alice", 1001, (1001,), restrictions=Restrictions(path="/data/in"))
+    for path in ("/data/file/x", "/data/absent/x", "/data/shown"):
+        with refused(errno.ENOENT):
+            storage.read(confined, path)
