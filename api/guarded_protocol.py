@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from api.limits import AtOnce
     from api.origin import Origin
 
+_END = b"\r\n\r\n"
 _ANSWER = "HTTP/1.1 {} {}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
@@ -33,6 +34,7 @@ class GuardedProtocol(HttpProtocol):
     _deadline: asyncio.TimerHandle | None = None
     _in_head = True
     _seen_bytes = 0
+    _last = b""
     _counted = ""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -61,12 +63,20 @@ class GuardedProtocol(HttpProtocol):
         if self.transport.is_closing():
             return
         if self._in_head:
-            self._seen_bytes += len(data)
+            self._seen_bytes += self._of_head(data)
+            if self._seen_bytes > self.head_bytes:
+                self._refuse(431)
+                return
             if self._deadline is None:
                 self._await_head()
         super().data_received(data)
-        if self._in_head and self._seen_bytes > self.head_bytes:
-            self._refuse(431)
+
+    def _of_head(self, data: bytes) -> int:
+        """Return how many of these bytes belong to the head, whose end may be cut in two."""
+        end = (self._last + data).find(_END)
+        of_head = len(data) if end < 0 else end + len(_END) - len(self._last)
+        self._last = data[1 - len(_END) :]
+        return of_head
 
     def on_message_begin(self) -> None:
         """Begin a request."""
@@ -80,12 +90,18 @@ class GuardedProtocol(HttpProtocol):
         self._head_is_complete()
         super().on_headers_complete()
 
+    def on_message_complete(self) -> None:
+        """Take what comes next as the head of another request."""
+        super().on_message_complete()
+        self._in_head = True
+
     def _await_head(self) -> None:
         self._deadline = self.loop.call_later(self.head_timeout_s, self._refuse, 408)
 
     def _head_is_complete(self) -> None:
         self._in_head = False
         self._seen_bytes = 0
+        self._last = b""
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None

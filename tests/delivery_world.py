@@ -114,7 +114,7 @@ class FakeStorage:
         self.asked.append((credentials, fresh_s))
         if credentials in self.broken:
             raise RuntimeError("a bug")
-        return self.principals.get(credentials)
+        return self.principals.get(credentials, builders.principal(1000))
 
     async def place(self, credentials: Any, path: str, *, follow: bool) -> channels.Place | None:
         await asyncio.sleep(0)

@@ -61,3 +61,12 @@ def channel(url: str) -> Iterator[str]:
     made = call("POST", f"{url}/api/v1/events/channels").one("Location")
     yield made
     call("DELETE", made)
+
+
+@pytest.fixture
+def others_are_served(small_site: ApiSite, url: str) -> Iterator[None]:
+    """Look afterwards whether the node serves another user, and whether anything broke inside."""
+    seen = len(small_site.log())
+    yield
+    assert call("GET", f"{url}/api/v1/events/eventTypes", "admin").status == 200
+    assert "Traceback" not in small_site.log()[seen:]

@@ -107,6 +107,30 @@ def site(kafka_bootstrap: str, redis_url: str) -> Iterator[ApiSite]:
             made.down()
 
 
+def _dav_doors(url: str) -> dict[str, Asked]:
+    return {
+        "WebDAV, GET": Asked(url, "GET", "PATH"),
+        "WebDAV, PROPFIND": Asked(url, "PROPFIND", "PATH", "", (("Depth", "0"),)),
+        "WebDAV, PUT": Asked(url, "PUT", "PATH", "content"),
+        "WebDAV, DELETE": Asked(url, "DELETE", "PATH"),
+        "WebDAV, MKCOL": Asked(url, "MKCOL", "PATH"),
+        "WebDAV, COPY": Asked(
+            url, "COPY", "PATH", "",
+            (("Destination", f"{url}/data/mine"),),
+        ),
+        "WebDAV, LOCK": Asked(
+            url, "LOCK", "PATH",
+            '<?xml version="1.0"?><lockinfo xmlns="DAV:"><lockscope><exclusive/></lockscope>'
+            "<locktype><write/></locktype></lockinfo>",
+            (("Content-Type", "application/xml"),),
+        ),
+        "WebDAV, macaroon": Asked(
+            url, "POST", "PATH", "{}",
+            (("Content-Type", "application/macaroon-request"),),
+        ),
+    }  # fmt: skip
+
+
 def _doors(site: ApiSite) -> dict[str, Asked]:
     node = site.urls[0]
     channel = urlsplit(call("POST", f"{node}/api/v1/events/channels").one("Location")).path
@@ -128,25 +152,7 @@ def _doors(site: ApiSite) -> dict[str, Asked]:
         "REST, change": Asked(site.rest_url, "POST", f"{namespace}PATH", change),
         "REST, move": Asked(site.rest_url, "POST", f"{namespace}PATH", move),
         "REST, delete": Asked(site.rest_url, "DELETE", f"{namespace}PATH"),
-        "WebDAV, GET": Asked(site.webdav_url, "GET", "PATH"),
-        "WebDAV, PROPFIND": Asked(site.webdav_url, "PROPFIND", "PATH", "", (("Depth", "0"),)),
-        "WebDAV, PUT": Asked(site.webdav_url, "PUT", "PATH", "content"),
-        "WebDAV, DELETE": Asked(site.webdav_url, "DELETE", "PATH"),
-        "WebDAV, MKCOL": Asked(site.webdav_url, "MKCOL", "PATH"),
-        "WebDAV, COPY": Asked(
-            site.webdav_url, "COPY", "PATH", "",
-            (("Destination", f"{site.webdav_url}/data/mine"),),
-        ),
-        "WebDAV, LOCK": Asked(
-            site.webdav_url, "LOCK", "PATH",
-            '<?xml version="1.0"?><lockinfo xmlns="DAV:"><lockscope><exclusive/></lockscope>'
-            "<locktype><write/></locktype></lockinfo>",
-            (("Content-Type", "application/xml"),),
-        ),
-        "WebDAV, macaroon": Asked(
-            site.webdav_url, "POST", "PATH", "{}",
-            (("Content-Type", "application/macaroon-request"),),
-        ),
+        **_dav_doors(site.webdav_url),
     }  # fmt: skip
 
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import base64
-import time
-from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -245,45 +242,6 @@ def test_what_is_remembered_is_bounded(
         with pytest.raises(BadCredentials):
             authenticator.authenticate(basic(f"user{number}", "x"), [], f"192.0.2.{number}")
     assert len(authenticator._wrong) == 100
-
-
-def test_guesses_made_at_once_are_slowed_down_as_those_one_by_one(
-    authenticator: Authenticator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """None slips through because the others' failures were not known when it came."""
-    tried = []
-
-    def slowly(_hash: str, password: str) -> bool:
-        tried.append(password)
-        time.sleep(0.02)
-        return False
-
-    monkeypatch.setattr(users, "password_fits", slowly)
-
-    def guess(number: int) -> type[Refused]:
-        with pytest.raises(Refused) as refused:
-            authenticator.authenticate(basic("alice", f"guess{number}"), [], HERE)
-        return refused.type
-
-    with ThreadPoolExecutor(40) as pool:
-        answers = Counter(pool.map(guess, range(40)))
-    most = authentication._FREE_FAILURES + authentication._AT_ONCE
-    assert len(tried) == answers[BadCredentials] <= most
-    assert answers[TooManyAttempts] == 40 - len(tried)
-
-
-def test_who_tries_very_many_users_is_slowed_down_as_a_whole(
-    authenticator: Authenticator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Else hashing for invented users would keep all others waiting."""
-    monkeypatch.setattr(users, "password_fits", lambda _hash, _password: False)
-    for number in range(authentication._FREE_AT_ADDRESS):
-        with pytest.raises(BadCredentials):
-            authenticator.authenticate(basic(f"user{number}", "x"), [], HERE)
-    with pytest.raises(TooManyAttempts):
-        authenticator.authenticate(basic("another", "x"), [], HERE)
-    with pytest.raises(BadCredentials):
-        authenticator.authenticate(basic("another", "x"), [], "192.0.2.2")
 
 
 @pytest.mark.parametrize(
