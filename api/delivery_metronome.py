@@ -50,8 +50,12 @@ class Ticker:
         self._timer: asyncio.TimerHandle | None = None
         self.finished: list[Member] = []
 
-    def start(self) -> None:
-        """Tell what is due and wait for the next tick, if there are metronomes."""
+    def start(self, most: int = MOST_MISSED) -> None:
+        """Tell what is due and wait for the next tick, if there are metronomes.
+
+        Args:
+            most: how many ticks are told, of all metronomes.
+        """
         self.stop()
         members = [
             member
@@ -63,10 +67,11 @@ class Ticker:
         now_s = self._stream.node.clock()
         loop = asyncio.get_running_loop()
         began_s = loop.time()
-        most = max(1, MOST_AT_ONCE // len(members))
-        wait_s = min(self._tell_due(member, now_s, most) for member in members)
+        of_each = max(1, most // len(members))
+        wait_s = min(self._tell_due(member, now_s, of_each) for member in members)
         rest_s = _REST * (loop.time() - began_s)
-        self._timer = loop.call_later(max(wait_s, rest_s, SHORTEST_WAIT_S), self.start)
+        wait_s = max(wait_s, rest_s, SHORTEST_WAIT_S)
+        self._timer = loop.call_later(wait_s, self.start, MOST_AT_ONCE)
 
     def stop(self) -> None:
         """Tell no more."""
