@@ -27,7 +27,7 @@ _FRESH: Final = 0.2
 """Parts of `cached_s`: how often is looked, after which time asked, how old an answer may be."""
 
 _AT_ONCE: Final = 16
-_SHORTEST_S: Final = 0.02
+_SHORTEST_S: Final = 1.0
 
 
 class Confirmer:
@@ -36,7 +36,7 @@ class Confirmer:
     Args:
         gatekeeper: whom it asks.
         streams: gives the open streams.
-        cached_s: how long an answer is believed, in seconds.
+        cached_s: how long an answer is believed, in seconds; a second at least.
     """
 
     def __init__(
@@ -47,14 +47,14 @@ class Confirmer:
     ) -> None:
         self._gatekeeper = gatekeeper
         self._streams = streams
-        self._cached_s = cached_s
+        self._cached_s = max(cached_s, _SHORTEST_S)
         self._gate = asyncio.Semaphore(_AT_ONCE)
 
     async def run(self) -> None:
         """Ask for ever, each stream in its turn."""
         loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(max(_SHORTEST_S, _LOOK * self._cached_s))
+            await asyncio.sleep(_LOOK * self._cached_s)
             before_s = loop.time() - _ASK * self._cached_s
             due = [one for one in self._streams() if one.confirmed_s <= before_s]
             if due:

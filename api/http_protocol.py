@@ -123,14 +123,13 @@ class TransportSink:
         protocol: the connection, from the request's scope.
     """
 
-    __slots__ = ("_flow", "_protocol", "_transport", "unsent_bytes", "write")
+    __slots__ = ("_flow", "_protocol", "_transport", "unsent_bytes")
 
     def __init__(self, protocol: HttpProtocol) -> None:
         transport = protocol.transport
         self._protocol = protocol
         self._transport = transport
         self._flow = protocol.flow
-        self.write: Callable[[bytes], None] = transport.write
         self.unsent_bytes: Callable[[], int] = transport.get_write_buffer_size
         _watch_peer(transport)
 
@@ -142,6 +141,11 @@ class TransportSink:
         self._protocol.on_lost = on_lost
         if on_lost is not None and self._transport.is_closing():
             on_lost()
+
+    def write(self, data: bytes) -> None:
+        """Hand over bytes; those for a reader that is gone go nowhere (uvloop would raise)."""
+        if not self._transport.is_closing():
+            self._transport.write(data)
 
     async def drain(self) -> None:
         """Wait until the reader has taken most of it."""

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 from typing import TYPE_CHECKING
+from unittest.mock import Mock
 
 import pytest
 import uvicorn
@@ -194,4 +195,22 @@ async def test_an_id_of_nobody_is_as_if_absent(value: str) -> None:
         await world.happen("a")
         _, reader, writer = await served.stream(channel.id, f"Last-Event-ID: {value}")
         assert b'"a"' in await asyncio.wait_for(reader.readuntil(b"\n\n"), 10)
+        writer.close()
+
+
+async def test_what_is_written_to_a_reader_who_is_gone_goes_nowhere() -> None:
+    """An error there would keep the end of its stream from being kept: uvloop's transports raise."""
+    async with World() as world, serving(world) as served:
+        channel = await world.channel()
+        await world.subscribe(channel.id)
+        _, _, writer = await served.stream(channel.id)
+        (stream,) = world.hubs[0]._streams.values()
+        sink = stream.sink
+        closed = Mock(**{"is_closing.return_value": True})
+        closed.write.side_effect = RuntimeError("the handler is closed")
+        sink._transport = closed
+        stream.system("LATE")
+        stream.disconnected()
+        await asyncio.wait_for(stream.ended.wait(), 10)
+        assert world.hubs[0]._node.guards == {}
         writer.close()

@@ -208,9 +208,10 @@ class Alice:
     async def _disconnect(self) -> None:
         await self.settle()
         assert self._stream is not None
-        self._stream.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._stream
+        async with self._house.until_noticed():
+            self._stream.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._stream
         self._stream = None
         self._ids = re.findall(r"(?m)^id: (\d+)$", self._heard.decode())
         self.received += self._by_subscription(self._heard.decode())

@@ -169,6 +169,18 @@ class House:
         while any(one.held is not None or one._is_doubted for one in streams.values()):
             await asyncio.sleep(0)
 
+    @contextlib.asynccontextmanager
+    async def until_noticed(self) -> AsyncIterator[None]:
+        """Wait until the node has noticed that connections were ended.
+
+        What is written to them before, and counts as told, would be a matter of chance.
+        """
+        assert self._hub is not None
+        streams = list(self._hub._streams.values())
+        yield
+        for stream in streams:
+            await stream.ended.wait()
+
     async def carry(self) -> None:
         """Do Kafka's and the worker's part for what the storage has committed."""
         with self.storage.database.read() as db:
