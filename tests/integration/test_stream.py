@@ -199,7 +199,7 @@ async def test_an_id_of_nobody_is_as_if_absent(value: str) -> None:
 
 
 async def test_what_is_written_to_a_reader_who_is_gone_goes_nowhere() -> None:
-    """An error there would keep the end of its stream from being kept: uvloop's transports raise."""
+    """An error there (uvloop raises one) would keep the end of the stream from being kept."""
     async with World() as world, serving(world) as served:
         channel = await world.channel()
         await world.subscribe(channel.id)
