@@ -15,6 +15,8 @@ from deploy.local.processes import Process, free_ports
 if TYPE_CHECKING:
     from pathlib import Path
 
+_API = ["-m", "api", "serve"]
+
 
 class ApiSite:
     """What a test needs to be a client: nodes, and a WebDAV door to make things happen.
@@ -64,11 +66,7 @@ class ApiSite:
         self.storage = self._process("storage", ["-m", storage, "serve"], storage_settings)
         self.worker = self._process("worker", ["-m", "pipeline", "worker"])
         self.nodes = [
-            self._process(
-                f"api-{number}",
-                ["-m", "api", "serve"],
-                {"API_PORT": str(port), **(settings or {})},
-            )
+            self._process(f"api-{number}", _API, {"API_PORT": str(port), **(settings or {})})
             for number, port in enumerate(api_ports)
         ]
 
