@@ -60,9 +60,9 @@ def listener(stack: Stack) -> Iterator[Callable[..., Listener]]:
     """Give a maker of listeners, which stop at the end of the test."""
     made = []
 
-    def make(user: str = "alice", node: int = 0) -> Listener:
+    def make(user: str = "alice", node: int = 0, timeout_s: int = 300) -> Listener:
         each = Listener(stack.api_urls[node], user, local.password(user))
-        each.open_channel()
+        each.open_channel(timeout_s)
         made.append(each)
         return each
 

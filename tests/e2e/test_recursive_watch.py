@@ -195,7 +195,7 @@ def test_a_recursive_watch_is_a_filter_over_all_that_happened(
         ears: dict[tuple[str, str], Listener] = {}
         for index, (name, (selector, _)) in enumerate(FILTERS.items()):
             for when in ("live", "afterwards"):
-                ear = ears[when, name] = listener(node=index % len(stack.api_urls))
+                ear = ears[when, name] = listener(node=index % len(stack.api_urls), timeout_s=3600)
                 assert ear.watch(tree, recursive=True, **selector).status_code == 201
                 if when == "live":
                     ear.start()
