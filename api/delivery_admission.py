@@ -115,6 +115,8 @@ class Admission:
         elif now.shard == one.shard:
             member.checked = {**member.checked, **found.positions}
             self._node.replace(member, now)
+        else:
+            member.home = now.shard
 
     async def _look(self, member: Member) -> Subscription | None:
         """Read in the log where an object went; None: it was deleted."""

@@ -11,7 +11,15 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Final
 
-from api import access, channels, delivery_metronome, delivery_snapshots, event_ids, sse
+from api import (
+    access,
+    channels,
+    delivery_metronome,
+    delivery_shards,
+    delivery_snapshots,
+    event_ids,
+    sse,
+)
 from api.delivery_endings import Endings, is_over
 from api.delivery_message import Message, plan
 from api.matcher import Matcher
@@ -105,6 +113,8 @@ class Past:
         if stream.overflowed or stream.finished:
             return
         held.clear()
+        if await delivery_shards.find_homes(stream):
+            return
         if not self._endings.are_awaited:
             stream.go_live()
         elif stream.wake.is_set():
@@ -259,22 +269,11 @@ class Past:
                 await self._endings.end(member, message.shard, message.number, rank)
             else:
                 await self._endings.end_at_once(member, {message.shard: message.number})
-        elif _leaves_shard(after, message):
-            await self._leave_shard(member, message)
+        elif delivery_shards.leaves(after, message):
+            await delivery_shards.leave(self.stream, member, message)
         elif after.path != before.path:
             place = channels.place_of(after, {message.shard: message.number})
             await self.node.store.move(self.stream.channel.id, after.sequence, place)
-
-    async def _leave_shard(self, member: Member, message: Message) -> None:
-        """Let a subscription go on in the shard that its object moved to, from the move on.
-
-        It goes on as a subscription of its own, which our session hears of like of any other.
-        """
-        one, record = member.subscription, message.record
-        successor = channels.in_other_shard(one, record["twin_shard"], record["twin_number"])
-        ended = one.replace(ended={message.shard: message.number})
-        await self.node.store.carry_on(self.stream.channel.id, ended, successor)
-        self.stream.drop(member)
 
     async def _drain(self) -> None:
         """Write what is pending and wait until the reader has taken most of it."""
@@ -287,9 +286,3 @@ class Past:
                 await stream.sink.drain()
         except TimeoutError:
             raise SlowReader("the reader has taken nothing for too long") from None
-
-
-def _leaves_shard(one: channels.Subscription, message: Message) -> bool:
-    """Whether a rename takes the watched object out of the only shard its events were in."""
-    twin = message.record.get("twin_shard")
-    return bool(twin) and one.shard == message.shard

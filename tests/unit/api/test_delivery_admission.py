@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from api import delivery_admission
+from pipeline.replay.memory_log import MemoryReplayLog
 from schemas.errors import Unavailable
 from tests import builders
 from tests.delivery_world import DATA, ROOT, World, last_id, names
@@ -231,3 +232,30 @@ async def test_a_watch_follows_into_other_shards_while_nobody_reads() -> None:
         await world.until_live(again)
         (kept,) = await world.store.subscriptions(channel.id)
         assert (kept.shard, kept.path) == ("c", "/c/y")
+
+
+async def test_a_watch_is_found_in_its_shard_when_the_way_there_was_trimmed() -> None:
+    """Its reader is told of the loss, and then goes on."""
+    async with World(log=MemoryReplayLog(max_entries=5)) as world:
+        channel = await world.channel()
+        await world.subscribe(channel.id, flags=["IN_CREATE"])
+        sink = await world.connect(channel.id)
+        await world.happen("zero")
+        await sink.until(lambda sink: names(sink) == ["zero"])
+        await world.leave(sink)
+        travels = Travels(world)
+        await travels.move("/b/x", "b")
+        for n in range(20):
+            await world.happen(f"other{n}", ancestors=ROOT + builders.inode(77))
+            travels.numbers["sim"] = world.number
+        await travels.create("there")
+        world.storage.places["/data"] = None
+        world.storage.paths[DATA] = "/b/x"
+        world.directory(DATA, "/b/x", travels.above, shard="b", positions=travels.numbers)
+        again = await world.connect(channel.id, last_event_id=last_id(sink))
+        await again.until(lambda sink: "there" in names(sink))
+        assert kinds(again)[:1] == ["EVENT_LOSS"]
+        assert names(again) == ["there"]
+        await world.until_live(again)
+        (kept,) = await world.store.subscriptions(channel.id)
+        assert kept.shard == "b"
