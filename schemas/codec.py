@@ -107,14 +107,19 @@ def _decode_any(name: str, value: bytes | None) -> dict[str, Any]:
     return cast("dict[str, Any]", record)
 
 
-@functools.cache
-def _head_reader(schema_id: int) -> Callable[[bytes, int], dict[str, Any]]:
+_heads: dict[bytes, Callable[[bytes, int], dict[str, Any]]] = {}
+
+
+def _head_reader(value: bytes | None) -> Callable[[bytes, int], dict[str, Any]]:
     """Return what reads the first fields of a schema; they are of types that can be compiled."""
+    schema_id = _frame_id(value)
     parsed = registry.by_id(schema_id).parsed
     head = {**parsed, "fields": parsed["fields"][:_HEAD_FIELDS]}
     if not compiled.supports(head):
         raise BadRecord(f"schema id {schema_id} is of no derived message")
-    return compiled.decoder(parsed, first_fields=_HEAD_FIELDS)
+    read = compiled.decoder(parsed, first_fields=_HEAD_FIELDS)
+    _heads[FRAME.pack(_MAGIC, schema_id)] = read
+    return read
 
 
 def decode_head(value: bytes | None) -> Head:
@@ -125,7 +130,7 @@ def decode_head(value: bytes | None) -> Head:
     Raises:
         BadRecord: as `decode`.
     """
-    read = _head_reader(_frame_id(value))
+    read = (_heads.get(value[: FRAME.size]) if value else None) or _head_reader(value)
     try:
         return cast("Head", read(cast("bytes", value), FRAME.size))
     except (ValueError, IndexError) as error:

@@ -58,16 +58,17 @@ class Derivation:
     """
 
     def __init__(self, event_types: Sequence[EventType]) -> None:
+        self._decode = codec.decoder(BILLING)
         self._kinds = [(kind.name, kind.derive, codec.encoder(kind.name)) for kind in event_types]
         self._marks: dict[str, int] = {}
 
     def derive(self, records: Sequence[Any]) -> Derived:
         """Derive from records with `key`, `value` and `offset`, as aiokafka has them."""
         derived = Derived({name: [] for name, _, _ in self._kinds})
-        decode = codec.decode
+        decode = self._decode
         for record in records:
             try:
-                billing = decode(BILLING, record.value)
+                billing = decode(record.value)
             except BadRecord as error:
                 derived.rejected.append(Rejected(record, str(error)))
                 continue

@@ -13,7 +13,8 @@ what was overwritten.
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Final, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pipeline.authz import scope
 from schemas import vocabulary
@@ -80,11 +81,13 @@ _HALVES: Final[dict[str, frozenset[Role]]] = {
     Half.TO: frozenset({_PARENT, _OVERWRITTEN}),
 }
 _MODIFY: Final[_Steps] = ((vocabulary.IN_MODIFY, _BOTH),)
+_REMEMBERED_AUDIENCES: Final = 16_384
 _TRANSFERS: Final = frozenset({Kind.UPLOAD, Kind.READ})
 _TRANSFER_EVENTS: Final = vocabulary.IN_MODIFY | vocabulary.IN_ACCESS
 
 
-class _Pattern(NamedTuple):
+@dataclass(frozen=True, eq=False, slots=True)
+class _Pattern:
     """The events of one sort of operation, and the roles told, parents first."""
 
     roles: tuple[Role, ...]
@@ -117,21 +120,6 @@ class _Sort(NamedTuple):
     has_parent: bool
 
 
-def _sort(record: BillingRecord) -> _Sort:
-    moved, attribute = record["transferred_bytes"], record["attribute"]
-    overwritten = record["overwritten"]
-    return _Sort(
-        record["kind"],
-        record["status_code"] != 0,
-        bool(record["size_bytes"] if moved is None else moved) or attribute == "overwrite",
-        attribute == "size",
-        record["half"],
-        record["type"],
-        overwritten["type"] if overwritten else None,
-        bool(record["ancestors"]),
-    )
-
-
 def _steps(sort: _Sort) -> _Steps:
     """Return what an operation tells, and to whom; nothing, if nothing."""
     kind = sort.kind
@@ -155,7 +143,9 @@ def _mask(mask: int, file_type: str | None) -> int:
 
 
 @functools.cache
-def _pattern(sort: _Sort) -> _Pattern:
+def _pattern(*decides: Any) -> _Pattern:
+    """Return the pattern of records for which these, the members of `_Sort`, are as given."""
+    sort = _Sort(*decides)
     told = set(_HALVES[sort.half])
     if not sort.has_parent:
         told.discard(_PARENT)
@@ -174,29 +164,85 @@ def _pattern(sort: _Sort) -> _Pattern:
     )
 
 
-_Told = tuple[bytes, str | None, str, str]
-"""Those who are told in one role: inode, name, scope, unlisted directories."""
+def _pattern_of(record: BillingRecord) -> _Pattern:
+    moved, attribute = record["transferred_bytes"], record["attribute"]
+    overwritten = record["overwritten"]
+    return _pattern(
+        record["kind"],
+        record["status_code"] != 0,
+        bool(record["size_bytes"] if moved is None else moved) or attribute == "overwrite",
+        attribute == "size",
+        record["half"],
+        record["type"],
+        overwritten["type"] if overwritten else None,
+        bool(record["ancestors"]),
+    )
 
 
-def _told(record: BillingRecord, role: Role) -> _Told:
-    permissions = record["permissions"]
+class _Audience(NamedTuple):
+    """Who may see what is told in each role, and who owns the object.
+
+    Attributes:
+        scopes: for each role.
+        unlisted: for each role, the directories above that not everybody may list.
+        owner_uid: the object's owner.
+    """
+
+    scopes: list[str]
+    unlisted: list[str]
+    owner_uid: int
+
+
+@functools.lru_cache(maxsize=_REMEMBERED_AUDIENCES)
+def _audience(
+    pattern: _Pattern, permissions: str, source: str | None, overwritten: str | None
+) -> _Audience:
+    """Return who may see an event.
+
+    Args:
+        pattern: who is told.
+        permissions: of the object, from the root down.
+        source: those of where it was before, if it moved.
+        overwritten: the permission of what it replaced, if it did.
+    """
+    above, _, own = permissions.rpartition(" ")
+    found = _Audience([], [], scope.owner(own))
+    for role in pattern.roles:
+        if role is _PARENT or role is _SOURCE_PARENT:
+            of = permissions if role is _PARENT else source
+            assert of is not None
+            found.scopes.append(scope.named_scope(of))
+            found.unlisted.append(scope.unlisted(of))
+        else:
+            of = permissions if role is _SELF else f"{above} {overwritten}"
+            found.scopes.append(scope.own_scope(of))
+            found.unlisted.append("")
+    return found
+
+
+def _audience_of(record: BillingRecord, pattern: _Pattern) -> _Audience:
+    source, overwritten = record["source"], record["overwritten"]
+    return _audience(
+        pattern,
+        record["permissions"],
+        source["permissions"] if source else None,
+        overwritten["permission"] if overwritten else None,
+    )
+
+
+def _told(record: BillingRecord, role: Role) -> tuple[bytes, str | None]:
+    """Return who is told in a role: the inode, and the name it is told."""
     if role is _PARENT:
-        parent = record["ancestors"][-FILE_ID_BYTES:]
-        named = scope.named_scope(permissions)
-        return parent, record["name"], named, scope.unlisted(permissions)
+        return record["ancestors"][-FILE_ID_BYTES:], record["name"]
     if role is _SELF:
-        return record["inode"], None, scope.own_scope(permissions), ""
+        return record["inode"], None
     if role is _SOURCE_PARENT:
         source = record["source"]
         assert source is not None
-        parent, permissions = source["ancestors"][-FILE_ID_BYTES:], source["permissions"]
-        named = scope.named_scope(permissions)
-        return parent, source["name"], named, scope.unlisted(permissions)
+        return source["ancestors"][-FILE_ID_BYTES:], source["name"]
     overwritten = record["overwritten"]
     assert overwritten is not None
-    above, _, _ = permissions.rpartition(" ")
-    own = scope.own_scope(f"{above} {overwritten['permission']}")
-    return overwritten["inode"], None, own, ""
+    return overwritten["inode"], None
 
 
 def _rechecks(record: BillingRecord) -> str:
@@ -207,13 +253,12 @@ def _rechecks(record: BillingRecord) -> str:
 
 def derive(record: BillingRecord) -> list[InotifyMessage]:
     """Return the one message that follows from a record, or none."""
-    pattern = _pattern(_sort(record))
+    pattern = _pattern_of(record)
     if not pattern.masks:
         return []
-    told = [_told(record, role) for role in pattern.roles]
-    inodes, names, scopes, unlisted = zip(*told, strict=True)
+    inodes, names = zip(*[_told(record, role) for role in pattern.roles], strict=True)
+    audience = _audience_of(record, pattern)
     source, twin = record["source"], record["twin"]
-    own_permission = record["permissions"].rpartition(" ")[2]
     return [
         {
             "shard": record["shard"],
@@ -225,8 +270,8 @@ def derive(record: BillingRecord) -> list[InotifyMessage]:
             "kind": record["kind"],
             "inode": record["inode"],
             "names": list(names),
-            "scopes": list(scopes),
-            "unlisted": list(unlisted),
+            "scopes": audience.scopes,
+            "unlisted": audience.unlisted,
             "roles": pattern.role_numbers,
             "masks": pattern.masks,
             "to": pattern.to,
@@ -240,7 +285,7 @@ def derive(record: BillingRecord) -> list[InotifyMessage]:
             "size_bytes": record["size_bytes"],
             "checksums": record["checksums"],
             "locality": record["locality"],
-            "owner_uid": scope.owner(own_permission),
+            "owner_uid": audience.owner_uid,
             "user": record["user"],
         }
     ]

@@ -14,6 +14,7 @@ from pipeline.authz import scope
 from pipeline.authz.paths import is_below
 from pipeline.event_types import selectors, subtree
 from pipeline.event_types.base import Telling, Watch
+from schemas.errors import BadRecord
 from schemas.topics import DAYS, Topic
 from schemas.vocabulary import FILE_ID_BYTES, FileType, Half, Kind
 
@@ -27,32 +28,31 @@ REMOVED: Final = "REMOVED"
 LOST: Final = "LOST"
 MOVED: Final = "MOVED"
 
-_CHANGES: Final = {
+_CHANGES: Final[Mapping[str, str]] = {
     Kind.UPLOAD: ADDED,
     Kind.DELETE: REMOVED,
     Kind.LOST: LOST,
     Kind.RENAME: MOVED,
-    Kind.SETATTR: ADDED,
+    Kind.SETATTR: ADDED,  # cut or extended: another content, as after an upload
 }
+_KINDS: Final[frozenset[str]] = frozenset(Kind)
 _MEMBERS: Final = ("path", "recursive")
 _TOLD: Final = ("ADDED", "REMOVED", "LOST", "MOVED_TO", "MOVED_FROM")
 
 
 def _change(record: BillingRecord) -> str | None:
-    if record["kind"] == Kind.SETATTR and record["attribute"] == "size":
-        return ADDED  # cut or extended: another content, as after an upload
-    return _CHANGES.get(Kind(record["kind"]))
-
-
-def _is_about_a_replica(record: BillingRecord) -> bool:
-    if record["status_code"] != 0:
-        return False
-    if record["kind"] == Kind.SETATTR and record["attribute"] != "size":
-        return False
-    if record["type"] == FileType.REGULAR:
-        return True
+    """Return what became of a replica; None: nothing, or it is about something else."""
+    kind = record["kind"]
+    change = _CHANGES.get(kind)
+    if change is None and kind not in _KINDS:
+        raise BadRecord(f"unknown kind {kind!r}")
+    if change is None or record["status_code"] != 0:
+        return None
+    if kind == Kind.SETATTR and record["attribute"] != "size":
+        return None
     # A directory that moves takes its files along.
-    return record["type"] == FileType.DIR and record["kind"] == Kind.RENAME
+    moves = record["type"] == FileType.DIR and change is MOVED
+    return change if moves or record["type"] == FileType.REGULAR else None
 
 
 class Replication:
@@ -87,7 +87,7 @@ class Replication:
     def derive(self, record: BillingRecord) -> Sequence[Mapping[str, Any]]:
         """Return the message that follows from a record, if it changed where content is."""
         change = _change(record)
-        if change is None or not _is_about_a_replica(record):
+        if change is None:
             return ()
         source, overwritten = record["source"], record["overwritten"]
         told = [] if record["half"] == Half.FROM else _told(record)

@@ -5,6 +5,7 @@ Failed ones too: a failed upload never shows as IN_CLOSE_WRITE, here it says why
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from pipeline.authz import scope
@@ -25,6 +26,7 @@ DOWNLOAD: Final = 2
 _DIRECTIONS: Final = {"upload": UPLOAD, "download": DOWNLOAD}
 _NAMES: Final = {bit: name for name, bit in _DIRECTIONS.items()}
 _KINDS: Final[dict[str, int]] = {Kind.UPLOAD: UPLOAD, Kind.READ: DOWNLOAD}
+_REMEMBERED_AUDIENCES: Final = 16_384
 _COMMON: Final = ("path", "recursive", "include", "exclude")
 _DETAILS: Final = {
     "title": "Whether to tell who moved a file, and from where",
@@ -61,6 +63,14 @@ def _place(
         return None
     needed = scope.recursive_scope(parent_scope, message["unlisted"], depth)
     return subtree.below(message["path"], depth), needed
+
+
+@functools.lru_cache(_REMEMBERED_AUDIENCES)
+def _audience(permissions: str) -> tuple[list[str], str, int]:
+    """Return the scopes of the parent's and the file's watchers, `unlisted`, and the owner."""
+    scopes = [scope.named_scope(permissions), scope.own_scope(permissions)]
+    own_permission = permissions.rpartition(" ")[2]
+    return scopes, scope.unlisted(permissions), scope.owner(own_permission)
 
 
 class Transfer:
@@ -128,8 +138,7 @@ class Transfer:
         direction = _KINDS.get(record["kind"])
         if direction is None:
             return ()
-        permissions = record["permissions"]
-        own_permission = permissions.rpartition(" ")[2]
+        scopes, unlisted, owner_uid = _audience(record["permissions"])
         return (
             {
                 "shard": record["shard"],
@@ -139,8 +148,8 @@ class Transfer:
                 "source_ancestors": b"",
                 "time_us": record["time_us"],
                 "direction": direction,
-                "scopes": [scope.named_scope(permissions), scope.own_scope(permissions)],
-                "unlisted": scope.unlisted(permissions),
+                "scopes": scopes,
+                "unlisted": unlisted,
                 "path": record["path"],
                 "size_bytes": record["size_bytes"],
                 "transferred_bytes": record["transferred_bytes"],
@@ -150,7 +159,7 @@ class Transfer:
                 "protocol": record["protocol"],
                 "status_code": record["status_code"],
                 "status_message": record["status_message"],
-                "owner_uid": scope.owner(own_permission),
+                "owner_uid": owner_uid,
                 "user": record["user"],
                 "client": record["client"],
             },

@@ -17,15 +17,17 @@ A parent is known by standing in both `watched` and the ancestors.
 
 from __future__ import annotations
 
+import functools
+import itertools
 import struct
 import zlib
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from schemas.vocabulary import FILE_ID_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from pipeline.replay.log import Entry
 
@@ -33,6 +35,8 @@ BUCKETS: Final = 64
 MAX_BLOB_BYTES: Final = 16 * 1024
 INDEX_SLACK: Final = 16 * 1024
 """An index entry claims this many numbers more than it must, so it need not be written often."""
+
+_REMEMBERED: Final = 16 * 1024
 
 _NUMBER: Final = struct.Struct(">Q")
 _HEAD: Final = struct.Struct(">QI")
@@ -47,12 +51,18 @@ class Push(NamedTuple):
     blob: bytes
 
 
-class Touched(NamedTuple):
-    """A place that was written below a directory, up to a number."""
+class Trail(NamedTuple):
+    """What a message adds to the indices; most messages of a batch have one of a few trails.
 
-    ancestor: bytes
-    place: bytes
-    number: int
+    Attributes:
+        ancestors: the directories above, concatenated.
+        places: of the parents among them.
+        home: where the message is if none of them is told.
+    """
+
+    ancestors: bytes
+    places: tuple[bytes, ...]
+    home: bytes
 
 
 @dataclass(slots=True)
@@ -64,14 +74,14 @@ class ShardPlan:
         first: the first number written.
         mark: the mark afterwards.
         pushes: blobs for directories, others and buckets.
-        touched: for the indices.
+        trails: for the indices, each with the last number that left it.
     """
 
     base: int
     first: int
     mark: int
-    pushes: list[Push] = field(default_factory=list)
-    touched: list[Touched] = field(default_factory=list)
+    pushes: list[Push]
+    trails: dict[Trail, int]
 
 
 def split_ids(ids: bytes) -> list[bytes]:
@@ -84,6 +94,9 @@ def tag(inode: bytes) -> bytes:
     return zlib.crc32(inode).to_bytes(4)
 
 
+_REF_BUCKETS: Final = [b"r" + number.to_bytes(FILE_ID_BYTES) for number in range(BUCKETS)]
+
+
 def bucket(kind: bytes, inode: bytes) -> bytes:
     """Return the place of an inode's bucket; kind is `r` or `o`."""
     return kind + (zlib.crc32(inode) % BUCKETS).to_bytes(FILE_ID_BYTES)
@@ -94,13 +107,20 @@ def directory(inode: bytes) -> bytes:
     return b"d" + inode
 
 
-def _paths(ancestors: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+class _Above(NamedTuple):
+    """What concatenated ancestors say; most messages of a batch have one of a few."""
+
+    inodes: frozenset[bytes]
+    paths: tuple[tuple[bytes, ...], ...]
+
+
+@functools.lru_cache(maxsize=_REMEMBERED)
+def _above(ancestors: bytes) -> _Above:
     """Cut concatenated ancestors into the paths they are: each begins at the root."""
-    begin = 0
-    for at in range(1, len(ancestors) + 1):
-        if at == len(ancestors) or ancestors[at] == ancestors[0]:
-            yield ancestors[begin:at]
-            begin = at
+    inodes = split_ids(ancestors)
+    begins = [at for at, inode in enumerate(inodes) if inode == inodes[0]]
+    cuts = itertools.pairwise([*begins, len(inodes)])
+    return _Above(frozenset(inodes), tuple(tuple(inodes[a:b]) for a, b in cuts))
 
 
 class _Shard:
@@ -111,37 +131,55 @@ class _Shard:
         self.first = 0
         self.messages: dict[bytes, list[tuple[int, bytes]]] = {}
         self.refs: dict[bytes, list[bytes]] = {}
-        self.touched: dict[tuple[bytes, bytes], int] = {}
+        self.trails: dict[Any, int] = {}  # a Trail is equal to its tuple, which is faster to make
 
     def add(self, entry: Entry) -> None:
-        self.mark = number = entry.number
+        _, number, watched, ancestors, value = entry
+        self.mark = number
         self.first = self.first or number
-        if not entry.watched:
+        if not watched:
             return
-        watched = split_ids(entry.watched)
-        ancestors = split_ids(entry.ancestors)
-        above = set(ancestors)
-        parents = [inode for inode in watched if inode in above]
-        home = directory(parents[0]) if parents else bucket(b"o", watched[0])
-        for place in dict.fromkeys(map(directory, parents)) if parents else (home,):
-            self.messages.setdefault(place, []).append((number, entry.value))
-        for inode in watched:
-            if inode not in above:
-                ref = _REF.pack(number, tag(inode), home)
-                self.refs.setdefault(bucket(b"r", inode), []).append(ref)
-        for path in _paths(ancestors):
-            place = directory(path[-1]) if path[-1] in parents else home
-            for ancestor in path:
-                self.touched[ancestor, place] = number
+        above = _above(ancestors).inodes
+        parents: list[bytes] = []
+        others: list[bytes] = []
+        for at in range(0, len(watched), FILE_ID_BYTES):
+            inode = watched[at : at + FILE_ID_BYTES]
+            (parents if inode in above else others).append(inode)
+        places = tuple(dict.fromkeys([b"d" + inode for inode in parents]))
+        home = places[0] if places else bucket(b"o", others[0])
+        for place in places or (home,):
+            self.messages.setdefault(place, []).append((number, value))
+        for inode in others:
+            checksum = zlib.crc32(inode)
+            ref = _REF.pack(number, checksum.to_bytes(4), home)
+            self.refs.setdefault(_REF_BUCKETS[checksum % BUCKETS], []).append(ref)
+        self.trails[ancestors, places, home] = number
 
     def plan(self) -> ShardPlan:
-        plan = ShardPlan(self.base, self.first, self.mark)
-        for place, messages in self.messages.items():
-            plan.pushes += [Push(place, blob) for blob in _blobs(messages)]
+        pushes = [
+            Push(place, blob)
+            for place, messages in self.messages.items()
+            for blob in _blobs(messages)
+        ]
         for place, refs in self.refs.items():
-            plan.pushes.append(Push(place, refs[-1][:8] + b"".join(refs)))
-        plan.touched = [Touched(*key, number) for key, number in self.touched.items()]
-        return plan
+            pushes.append(Push(place, refs[-1][:8] + b"".join(refs)))
+        return ShardPlan(self.base, self.first, self.mark, pushes, self.trails)
+
+
+def touched(trails: Mapping[Trail, int]) -> dict[tuple[bytes, bytes], int]:
+    """Return the places that were written below each directory, with the last number there.
+
+    Returns:
+        The number for each (directory, place).
+    """
+    found: dict[tuple[bytes, bytes], int] = {}
+    for (ancestors, places, home), number in trails.items():
+        for path in _above(ancestors).paths:
+            parent = directory(path[-1])
+            place = parent if parent in places else home
+            for ancestor in path:
+                found[ancestor, place] = max(number, found.get((ancestor, place), 0))
+    return found
 
 
 def plan(entries: Iterable[Entry], marks: dict[str, int]) -> dict[str, ShardPlan]:

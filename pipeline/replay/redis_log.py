@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from redis import asyncio as redis_asyncio
 
-    from pipeline.replay.layout import ShardPlan
+    from pipeline.replay.layout import ShardPlan, Trail
     from pipeline.replay.log import Batch
 
 _MAX_TRIES: Final = 8
@@ -67,7 +67,7 @@ class RedisReplayLog:
         self._segment = "0"
         self._marks: dict[str, int] = {}
         self._registered: set[bytes] = set()
-        self._touched: dict[tuple[str, bytes, bytes], int] = {}
+        self._claimed: dict[tuple[str, Trail], int] = {}
 
     async def append(self, batches: Sequence[Batch]) -> None:
         """Keep messages, marks and offsets; see the port."""
@@ -122,13 +122,13 @@ class RedisReplayLog:
         shards: list[Any] = []
         for shard, plan in plans.items():
             name = shard.encode() + b"\0"
-            touched = [t for t in plan.touched if self._is_due(shard, t)]
+            touched = layout.touched(self._due(shard, plan))
             shards += (shard, plan.base, plan.first, plan.mark, len(plan.pushes), len(touched))
             for place, blob in plan.pushes:
                 shards += (place, blob)
                 registered.add(place[:1] + b":" + name + place[1:])
                 added += len(blob) + _ELEMENT_BYTES
-            for ancestor, place, number in touched:
+            for (ancestor, place), number in touched.items():
                 shards += (ancestor, place, number + layout.INDEX_SLACK)
                 registered.add(b"i:" + name + ancestor)
                 added += _INDEX_BYTES
@@ -138,18 +138,20 @@ class RedisReplayLog:
         head = [batch.partition, follows, batch.next_offset, self._segment, *self._limits()]
         return [*head, added, len(plans), *shards, len(keys), *keys]
 
-    def _is_due(self, shard: str, touched: layout.Touched) -> bool:
-        return self._touched.get((shard, touched.ancestor, touched.place), 0) < touched.number
+    def _due(self, shard: str, plan: ShardPlan) -> dict[Trail, int]:
+        """Return the trails that the indices do not yet claim."""
+        claimed = self._claimed
+        return {
+            t: number for t, number in plan.trails.items() if claimed.get((shard, t), 0) < number
+        }
 
     def _remember(self, plans: dict[str, ShardPlan]) -> None:
         for shard, plan in plans.items():
             self._marks[shard] = plan.mark
-            for touched in plan.touched:
-                if self._is_due(shard, touched):
-                    key = (shard, touched.ancestor, touched.place)
-                    self._touched[key] = touched.number + layout.INDEX_SLACK
-        if len(self._touched) > _MAX_REMEMBERED:
-            self._touched.clear()
+            for trail, number in self._due(shard, plan).items():
+                self._claimed[shard, trail] = number + layout.INDEX_SLACK
+        if len(self._claimed) > _MAX_REMEMBERED:
+            self._claimed.clear()
         if len(self._registered) > _MAX_REMEMBERED:
             self._registered.clear()
 
@@ -157,7 +159,7 @@ class RedisReplayLog:
         """Register every key again: each segment knows the keys that were written in it."""
         self._segment = segment
         self._registered.clear()
-        self._touched.clear()
+        self._claimed.clear()
 
     def _forget(self, segment: str) -> None:
         self._new_segment(segment)
