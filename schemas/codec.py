@@ -107,23 +107,23 @@ def _decode_any(name: str, value: bytes | None) -> dict[str, Any]:
     return cast("dict[str, Any]", record)
 
 
-_heads: dict[bytes, Callable[[bytes, int], dict[str, Any]]] = {}
+_heads: dict[bytes, Callable[[bytes, int], tuple[Any, ...]]] = {}
 
 
-def _head_reader(value: bytes | None) -> Callable[[bytes, int], dict[str, Any]]:
+def _head_reader(value: bytes | None) -> Callable[[bytes, int], tuple[Any, ...]]:
     """Return what reads the first fields of a schema; they are of types that can be compiled."""
     schema_id = _frame_id(value)
     parsed = registry.by_id(schema_id).parsed
     head = {**parsed, "fields": parsed["fields"][:_HEAD_FIELDS]}
     if not compiled.supports(head):
         raise BadRecord(f"schema id {schema_id} is of no derived message")
-    read = compiled.decoder(parsed, first_fields=_HEAD_FIELDS)
+    read = compiled.beginning_decoder(parsed, _HEAD_FIELDS)
     _heads[FRAME.pack(_MAGIC, schema_id)] = read
     return read
 
 
-def decode_head(value: bytes | None) -> Head:
-    """Read only the head of a derived message: shard, number and the inodes it concerns.
+def head_values(value: bytes | None) -> tuple[str, int, bytes, bytes, bytes]:
+    """Read only the head of a derived message: the values of `schemas.records.Head`, in order.
 
     The rest of the bytes is not looked at: an event nobody watches costs no full decoding.
 
@@ -132,6 +132,18 @@ def decode_head(value: bytes | None) -> Head:
     """
     read = (_heads.get(value[: FRAME.size]) if value else None) or _head_reader(value)
     try:
-        return cast("Head", read(cast("bytes", value), FRAME.size))
+        return cast("tuple[str, int, bytes, bytes, bytes]", read(cast("bytes", value), FRAME.size))
     except (ValueError, IndexError) as error:
         raise BadRecord(f"not a derived message: {type(error).__name__}: {error}") from error
+
+
+def decode_head(value: bytes | None) -> Head:
+    """Read only the head of a derived message, as `head_values` does."""
+    shard, number, watched, ancestors, source_ancestors = head_values(value)
+    return {
+        "shard": shard,
+        "number": number,
+        "watched": watched,
+        "ancestors": ancestors,
+        "source_ancestors": source_ancestors,
+    }

@@ -211,25 +211,17 @@ class ReplayWriter(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
 
     def _entries(self, tp: TopicPartition, records: Sequence[Any]) -> list[Entry]:
         entries = []
-        decode_head = codec.decode_head
+        read = codec.head_values
         for record in records:
             value = record.value
             try:
-                head = decode_head(value)
+                shard, number, watched, ancestors, source_ancestors = read(value)
             except BadRecord as error:
                 # Nobody but the deriving agent writes here; readers of the topic skip it, too.
                 logger.warning("%s-%d@%d is not replayed: %s", *tp, record.offset, error)
                 self._metrics.add("unreadable_total", 1)
                 continue
-            entries.append(
-                Entry(
-                    head["shard"],
-                    head["number"],
-                    head["watched"],
-                    head["ancestors"] + head["source_ancestors"],
-                    value,
-                )
-            )
+            entries.append(Entry(shard, number, watched, ancestors + source_ancestors, value))
         return entries
 
     async def _tidy(self) -> None:

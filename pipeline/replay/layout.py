@@ -112,6 +112,8 @@ class _Above(NamedTuple):
 
     inodes: frozenset[bytes]
     paths: tuple[tuple[bytes, ...], ...]
+    parent: bytes
+    places: tuple[bytes]
 
 
 @functools.lru_cache(maxsize=_REMEMBERED)
@@ -120,7 +122,20 @@ def _above(ancestors: bytes) -> _Above:
     inodes = split_ids(ancestors)
     begins = [at for at, inode in enumerate(inodes) if inode == inodes[0]]
     cuts = itertools.pairwise([*begins, len(inodes)])
-    return _Above(frozenset(inodes), tuple(tuple(inodes[a:b]) for a, b in cuts))
+    paths = tuple(tuple(inodes[a:b]) for a, b in cuts)
+    parent = paths[-1][-1] if len(paths) == 1 else b""
+    return _Above(frozenset(inodes), paths, parent, (directory(parent),))
+
+
+def _told(watched: bytes, above: _Above) -> tuple[tuple[bytes, ...], Sequence[bytes]]:
+    """Return the places of the parents that are told, and the other inodes that are."""
+    if len(watched) == 2 * FILE_ID_BYTES and watched[:FILE_ID_BYTES] == above.parent:
+        inode = watched[FILE_ID_BYTES:]  # nearly all are told to one parent and to themselves
+        if inode not in above.inodes:
+            return above.places, (inode,)
+    inodes = split_ids(watched)
+    parents = [directory(inode) for inode in inodes if inode in above.inodes]
+    return tuple(dict.fromkeys(parents)), [one for one in inodes if one not in above.inodes]
 
 
 class _Shard:
@@ -139,13 +154,7 @@ class _Shard:
         self.first = self.first or number
         if not watched:
             return
-        above = _above(ancestors).inodes
-        parents: list[bytes] = []
-        others: list[bytes] = []
-        for at in range(0, len(watched), FILE_ID_BYTES):
-            inode = watched[at : at + FILE_ID_BYTES]
-            (parents if inode in above else others).append(inode)
-        places = tuple(dict.fromkeys([b"d" + inode for inode in parents]))
+        places, others = _told(watched, _above(ancestors))
         home = places[0] if places else bucket(b"o", others[0])
         for place in places or (home,):
             self.messages.setdefault(place, []).append((number, value))

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from schemas.compiled.reader import decoder
+from schemas.compiled.reader import beginning_decoder, decoder
 from schemas.compiled.writer import encoder
 
-__all__ = ["decoder", "encoder", "supports"]
+__all__ = ["beginning_decoder", "decoder", "encoder", "supports"]
 
 _LEAVES: Final = frozenset({"null", "boolean", "int", "long", "string", "bytes"})
 

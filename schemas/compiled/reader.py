@@ -7,18 +7,14 @@ from typing import TYPE_CHECKING, Any
 from schemas.compiled.source import Source
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 
-def decoder(
-    schema: Any, *, first_fields: int | None = None
-) -> Callable[[bytes, int], dict[str, Any]]:
+def decoder(schema: Any) -> Callable[[bytes, int], dict[str, Any]]:
     """Compile a function that reads a record of `schema`.
 
     Args:
         schema: the parsed schema.
-        first_fields: only so many of its fields, and leave the rest of the bytes; None: all, and
-            the bytes must end with the record.
 
     Returns:
         A function of the bytes and where the record begins. It raises ValueError (also
@@ -26,22 +22,36 @@ def decoder(
     """
     source = Source(schema)
     source.add("end = len(data)")
-    pairs = _read_fields(source, schema["fields"][:first_fields])
-    if first_fields is None:
-        source.block("if at != end:", "_fail('it does not end where it should')")
-    else:
-        source.block("if at > end:", "_fail('cut off')")
-    source.add(f"return {{{pairs}}}")
+    values = _read_fields(source, schema["fields"])
+    source.block("if at != end:", "_fail('it does not end where it should')")
+    source.add(f"return {_dictionary(values)}")
     return source.compile("decode", "data, at")
 
 
-def _read_fields(source: Source, fields: Sequence[Any]) -> str:
-    pairs = []
+def beginning_decoder(schema: Any, fields: int) -> Callable[[bytes, int], tuple[Any, ...]]:
+    """Compile a function that reads the first fields of a record, as a tuple.
+
+    It is a `decoder` otherwise; the rest of the bytes is left alone.
+    """
+    source = Source(schema)
+    source.add("end = len(data)")
+    values = _read_fields(source, schema["fields"][:fields])
+    source.block("if at > end:", "_fail('cut off')")
+    source.add(f"return {', '.join(values.values())},")
+    return source.compile("decode_beginning", "data, at")
+
+
+def _read_fields(source: Source, fields: Sequence[Any]) -> dict[str, str]:
+    """Read fields; return for each the variable that it is in."""
+    values = {}
     for field in fields:
-        value = source.new()
+        value = values[field["name"]] = source.new()
         _read(source, field["type"], value)
-        pairs.append(f"{field['name']!r}: {value}")
-    return ", ".join(pairs)
+    return values
+
+
+def _dictionary(values: Mapping[str, str]) -> str:
+    return "{" + ", ".join(f"{name!r}: {value}" for name, value in values.items()) + "}"
 
 
 def _read_number(source: Source, value: str) -> None:
@@ -75,8 +85,8 @@ def _read(source: Source, schema: Any, value: str) -> None:
     elif kind == "array":
         _read_array(source, schema, value)
     elif kind == "record":
-        pairs = _read_fields(source, schema["fields"])
-        source.add(f"{value} = {{{pairs}}}")
+        values = _read_fields(source, schema["fields"])
+        source.add(f"{value} = {_dictionary(values)}")
 
 
 def _read_union(source: Source, schema: Any, value: str) -> None:
