@@ -1,10 +1,15 @@
 """How many billing records a worker derives a second, beside bare aiokafka and stock Faust.
 
     python -m benchmarks pipeline [--records 50000] [--shards 4] [--event-types inotify] [--json]
+    python -m benchmarks pipeline --workers 2
 
-Each way is a process that reads the same records from Kafka and produces the same messages.
-*bare* is a loop of aiokafka alone; *stock* is Faust with `take` and `topic.send`; *worker* is ours
-without, *worker+replay* with the replay log in the same process.
+Each way is a process that has a core for itself; Kafka, Redis and this process have the others
+(where there is more than one core). *bare* is a loop of aiokafka alone: poll, derive, one batch
+per topic and partition, wait for all of them. *stock* is Faust with `take` and `topic.send`;
+*worker* is ours without, *worker+replay* with the replay log written to Redis by the same process:
+bare and stock write to no Redis. What bare and worker have produced is compared, byte for byte.
+
+With `--workers` it is measured how much more several worker processes do, each on a core.
 """
 
 from __future__ import annotations
@@ -12,128 +17,129 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import statistics
 import subprocess
 import sys
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from aiokafka import AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.partitioner import murmur2
-
-from benchmarks import billing, streams
-from pipeline.choice import chosen_event_types, needed_topics
-from schemas import kafka_topics
+from benchmarks import billing, load, streams, workers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-PARTITIONS = 8
-_MAX_BATCH = 900_000
 _STOCK_SHARE = 5
 _WAYS = ("bare", "worker", "worker+replay", "stock")
+_RUN_S = 300
 
 
-async def fill(bootstrap: str, prefix: str, count: int, shards: int) -> None:
-    """Write billing records as the publisher does, in large batches."""
-    producer = AIOKafkaProducer(
-        bootstrap_servers=bootstrap, enable_idempotence=True, max_batch_size=_MAX_BATCH
-    )
-    await producer.start()
-    batches: dict[int, Any] = {}
+def measure(
+    way: str, services: tuple[str, str], prefix: str, count: int, names: str = ""
+) -> dict[str, Any]:
+    """Let one of the ways derive from a filled topic, in a process on the first core.
 
-    async def flush(partition: int) -> None:
-        batch = batches.pop(partition)
-        await (await producer.send_batch(batch, f"{prefix}billing", partition=partition))
-
-    for key, value, timestamp in billing.encoded(count, shards=shards):
-        partition = (murmur2(key) & 0x7FFFFFFF) % PARTITIONS
-        for _ in range(2):
-            batch = batches.get(partition)
-            if batch is None:
-                batch = batches[partition] = producer.create_batch()
-            if batch.append(key=key, value=value, timestamp=timestamp) is not None:
-                break
-            await flush(partition)
-    for partition in list(batches):
-        await flush(partition)
-    await producer.stop()
-
-
-async def _prepare(bootstrap: str, prefixes: Sequence[str], given: argparse.Namespace) -> None:
-    for prefix in prefixes:
-        await kafka_topics.ensure_topics(
-            bootstrap, needed_topics(chosen_event_types(())), partitions=PARTITIONS, prefix=prefix
-        )
-        await fill(bootstrap, prefix, given.records, given.shards)
-
-
-async def _delete(bootstrap: str, prefix: str) -> None:
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    await admin.start()
-    mine = [topic for topic in await admin.list_topics() if topic.startswith(prefix)]
-    await admin.delete_topics(mine)
-    await admin.close()
-
-
-def _measure(way: str, kafka: str, redis: str, prefix: str, given: Any) -> dict[str, Any]:
-    count = given.records // _STOCK_SHARE if way == "stock" else given.records
+    Args:
+        way: one of `contenders.WAYS`.
+        services: Kafka and Redis.
+        prefix: of the topics and keys.
+        count: how many records there are to derive.
+        names: the event types, joined by commas; empty: all.
+    """
     command = [sys.executable, "-m", "benchmarks.contenders", way]
+    kafka, redis = services
     command += ["--kafka", kafka, "--redis", redis, "--count", str(count)]
-    command += ["--source", prefix, "--prefix", prefix, "--event-types", given.event_types]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=300)
-    if done.returncode:
-        raise RuntimeError(f"{way} failed:\n{done.stderr}")
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    command += ["--source", prefix, "--prefix", prefix, "--event-types", names]
+    with workers.on_cores(workers.first_core()):
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+    try:
+        out, err = process.communicate(timeout=_RUN_S)
+    finally:
+        process.kill()
+    if process.returncode:
+        raise RuntimeError(f"{way} failed:\n{err}")
+    result: dict[str, Any] = json.loads(out.splitlines()[-1])
     return result
+
+
+def _compare(services: tuple[str, str], given: argparse.Namespace, base: str) -> dict[str, Any]:
+    kafka, _ = services
+    rounds = [(way, n) for n in range(given.repeat) for way in _WAYS if n == 0 or way != "stock"]
+    prefixes = {(way, n): f"{base}{way.replace('+', '-')}-{n}-" for way, n in rounds}
+    asyncio.run(load.make_topics(kafka, list(prefixes.values())))
+    records = list(billing.encoded(given.records, shards=given.shards))
+    runs: dict[str, list[dict[str, Any]]] = {}
+    for (way, _), prefix in prefixes.items():
+        asyncio.run(load.fill(kafka, prefix, records))
+        count = given.records // _STOCK_SHARE if way == "stock" else given.records
+        one = measure(way, services, prefix, count, given.event_types)
+        runs.setdefault(way, []).append(one)
+    made = {
+        way: asyncio.run(load.digest(kafka, prefixes[way, 0], given.event_types))
+        for way in _WAYS[:3]
+    }
+    assert len(set(made.values())) == 1, f"not the same bytes: {made}"
+    return {
+        way: {key: statistics.median(one[key] for one in several) for key in several[0]}
+        for way, several in runs.items()
+    }
 
 
 def _table(results: dict[str, dict[str, Any]]) -> str:
     lines = [
-        "| way | records/s | of bare | CPU s per million | memory MB |",
-        "|---|---|---|---|---|",
+        "| way | records/s | of bare | CPU s per million | bare's CPU of it | memory MB |",
+        "|---|---|---|---|---|---|",
     ]
-    base = results["bare"]["records_per_s"]
-    for way, one in results.items():
-        rate = one["records_per_s"]
-        lines.append(
-            f"| {way} | {rate:,.0f} | {rate / base:.2f} | {one['cpu_s_per_million']:.1f} "
-            f"| {one['memory_mb']:.0f} |"
-        )
+    rate, cpu = results["bare"]["records_per_s"], results["bare"]["cpu_s_per_million"]
+    lines += [
+        f"| {way} | {one['records_per_s']:,.0f} | {one['records_per_s'] / rate:.2f} "
+        f"| {one['cpu_s_per_million']:.1f} | {cpu / one['cpu_s_per_million']:.2f} "
+        f"| {one['memory_mb']:.0f} |"
+        for way, one in results.items()
+    ]
     return "\n".join(lines)
+
+
+def _options(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks pipeline",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--records", type=int, default=50_000)
+    parser.add_argument("--shards", type=int, default=4)
+    parser.add_argument("--event-types", default="", help="joined by commas; empty: all")
+    parser.add_argument(
+        "--repeat", type=int, default=3, help="medians of so many; stock runs once"
+    )
+    parser.add_argument("--workers", type=int, default=1, help="compare so many workers with one")
+    parser.add_argument("--json", action="store_true", help="only the line of JSON")
+    return parser.parse_args(arguments)
 
 
 def run(arguments: Sequence[str] = ()) -> dict[str, Any]:
     """Measure all ways, print a table and a line of JSON, and return what was measured."""
-    parser = argparse.ArgumentParser(prog="benchmarks pipeline", description=__doc__)
-    parser.add_argument("--records", type=int, default=50_000)
-    parser.add_argument("--shards", type=int, default=4)
-    parser.add_argument("--event-types", default="", help="joined by commas; empty: all")
-    parser.add_argument("--repeat", type=int, default=3, help="of the best-of; stock runs once")
-    parser.add_argument("--json", action="store_true", help="only the line of JSON")
-    given = parser.parse_args(arguments)
+    given = _options(arguments)
     base = f"bench-{uuid.uuid4().hex[:6]}-"
-    results: dict[str, dict[str, Any]] = {}
-    with streams.services() as (kafka, redis):
-        rounds = [
-            (way, n) for n in range(given.repeat) for way in _WAYS if n == 0 or way != "stock"
-        ]
+    with workers.on_cores(workers.other_cores()), streams.services() as services:
         try:
-            asyncio.run(
-                _prepare(kafka, [f"{base}{way[:5]}{n}{len(way)}-" for way, n in rounds], given)
-            )
-            runs: dict[str, list[dict[str, Any]]] = {}
-            for way, n in rounds:
-                prefix = f"{base}{way[:5]}{n}{len(way)}-"
-                runs.setdefault(way, []).append(_measure(way, kafka, redis, prefix, given))
+            if given.workers > 1:
+                results = workers.compare(services, given, base)
+                table = streams.table(list(results.values()))
+            else:
+                results = _compare(services, given, base)
+                table = _table(results)
         finally:
-            asyncio.run(_delete(kafka, base))
-    for way, several in runs.items():
-        middle = statistics.median_low(one["records_per_s"] for one in several)
-        results[way] = next(one for one in several if one["records_per_s"] == middle)
+            asyncio.run(load.delete_topics(services[0], base))
     if not given.json:
-        print(_table(results))
-    answer = {"benchmark": "pipeline", "event_types": given.event_types or "all", **results}
+        print(table)
+    answer = {
+        "benchmark": "pipeline",
+        "event_types": given.event_types or "all",
+        "load_average": os.getloadavg()[0],
+        **results,
+    }
     print(json.dumps(answer))
     return answer

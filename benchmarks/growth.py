@@ -1,0 +1,254 @@
+"""What an event costs as the system grows: with shards, with watches, with stored events.
+
+    python -m benchmarks growth [--shards 10 100 1000 10000] [--watches 100 1000 10000 100000]
+                                [--stored 10000 100000 1000000] [--plots docs/reference] [--json]
+
+*shards*: CPU time of a worker for a billing record, from Kafka to the derived topics and Redis,
+when as many shards take turns. *watches*: CPU time of an API node for an event that one of so many
+watches is told (each on a directory of its own, a hundred to a stream). *stored*: CPU time, ours
+and Redis's, to write an event to a replay log that holds so many, and to read back 100 of one
+directory among them. `--plots` writes what is printed as SVG, too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import importlib
+import json
+import os
+import time
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import uvloop
+
+from benchmarks import billing, load, pipeline, plots, replay, streams, workers
+from pipeline.replay.redis_log import RedisReplayLog
+from pipeline.replay.redis_script import connect
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_RECORDS = 30_000
+_MESSAGES = 4_000
+_WATCHES_A_STREAM = 100
+_FEW = 100
+_STORE_SAMPLE = 10_000
+_READS = 50
+_MICRO = 1e6
+_MIB = 2**20
+
+
+def shards(services: tuple[str, str], counts: Sequence[int], base: str) -> list[dict[str, Any]]:
+    """Measure a worker with so many shards.
+
+    Args:
+        services: Kafka and Redis.
+        counts: how many shards, one after the other.
+        base: the prefix of the topics.
+    """
+    rows = []
+    for count in counts:
+        prefix = f"{base}{count}-"
+        asyncio.run(load.make_topics(services[0], [prefix]))
+        records = list(billing.encoded(_RECORDS, shards=count))
+        asyncio.run(load.fill(services[0], prefix, records))
+        derived = pipeline.measure("worker", services, prefix, _RECORDS)
+        again = f"{base}{count}-replay-"
+        asyncio.run(load.make_topics(services[0], [again]))
+        asyncio.run(load.fill(services[0], again, records))
+        kept = pipeline.measure("worker+replay", services, again, _RECORDS)
+        rows.append(
+            {
+                "shards": count,
+                "derive µs": derived["cpu_s_per_million"],
+                "derive and keep µs": kept["cpu_s_per_million"],
+                "memory MB": kept["memory_mb"],
+            }
+        )
+    return rows
+
+
+class _Nowhere:
+    """A reader's connection that is always ready: counts what is written and drops it."""
+
+    def __init__(self) -> None:
+        self.written_bytes = 0
+
+    def write(self, data: bytes, /) -> None:
+        self.written_bytes += len(data)
+
+    def unsent_bytes(self) -> int:
+        return 0
+
+    async def drain(self) -> None:
+        return
+
+    def close(self) -> None:
+        return
+
+    abort = close
+
+
+async def _watches(count: int) -> dict[str, Any]:
+    delivery_world: Any = importlib.import_module("tests.delivery_world")
+    builders: Any = importlib.import_module("tests.builders")
+    reader = builders.principal(1000)
+    memory = psutil.Process().memory_info
+    before_bytes = memory().rss
+    streams_needed = -(-count // _WATCHES_A_STREAM)
+    async with delivery_world.World() as world:
+        world.storage.principals["a"] = reader
+        places = [builders.inode(10_000 + n) for n in range(count)]
+        sinks: list[Any] = []
+        for first in range(0, count, _WATCHES_A_STREAM):
+            channel = await world.channel(maximum=_WATCHES_A_STREAM)
+            for number in range(first, min(count, first + _WATCHES_A_STREAM)):
+                world.directory(places[number], f"/d{number}")
+                await world.subscribe(channel.id, f"/d{number}")
+            sink = _Nowhere()
+            stream = await world.hubs[0].connect(channel.id, principal=reader, credentials="a")
+            world.streams.append((stream, asyncio.create_task(stream.run(sink)), sink))
+            sinks.append(sink)
+        for sink in sinks:
+            await world.until_live(sink)
+        held_bytes = memory().rss - before_bytes
+        step = max(1, count // _MESSAGES)
+        values = [
+            world.message(
+                ancestors=delivery_world.ROOT + places[n * step % count],
+                path=f"/d{n * step % count}/f{n}",
+                permissions="0:0:755 0:0:755 0:0:644",
+            )[0]
+            for n in range(_MESSAGES)
+        ]
+        told_bytes = sum(sink.written_bytes for sink in sinks)
+        begin_s = time.process_time()
+        for at in range(0, _MESSAGES, 100):
+            for value in values[at : at + 100]:
+                world.deliver(value)
+            await asyncio.sleep(0.002)  # the flusher's turn
+        await asyncio.sleep(0.05)
+        spent_s = time.process_time() - begin_s
+        told_bytes = sum(s.written_bytes for s in sinks) - told_bytes
+    assert told_bytes > _MESSAGES * 50, "every message is told to one watch"
+    return {
+        "watches": count,
+        "streams": streams_needed,
+        "deliver µs": spent_s / _MESSAGES * _MICRO,
+        "memory KiB a watch": held_bytes / count / 1024,
+    }
+
+
+async def _cpu_s(redis: Any) -> float:
+    """Return the CPU time that this process and Redis have used, in seconds."""
+    used = await redis.info("cpu")
+    return time.process_time() + float(used["used_cpu_user"]) + float(used["used_cpu_sys"])
+
+
+async def _stored(url: str, counts: Sequence[int]) -> list[dict[str, Any]]:
+    redis = connect(url, timeout_s=120)
+    prefix = f"bench-{uuid.uuid4().hex[:8]}:"
+    log = RedisReplayLog(
+        redis, prefix=prefix, event_type="inotify", max_age_s=86_400, max_bytes=64 * 2**30
+    )
+    events = replay.Events(1)
+    few, *others = events.directories
+    rows = []
+
+    async def write(count: int, *, own: bool = False) -> None:
+        batches = replay.batches(events, count, lambda n: few if own else others[n % len(others)])
+        await replay.write(log, batches, events.number)
+
+    try:
+        await write(_FEW, own=True)
+        for count in counts:
+            await write(max(0, count - _STORE_SAMPLE - events.number))
+            sample = list(replay.batches(events, _STORE_SAMPLE, lambda n: others[n % len(others)]))
+            begin_s = await _cpu_s(redis)
+            await replay.write(log, iter(sample), events.number - _STORE_SAMPLE)
+            written_s = await _cpu_s(redis) - begin_s
+            info = await redis.info("memory")
+            begin_s, begin = await _cpu_s(redis), time.perf_counter()
+            for _ in range(_READS):
+                found, _ = await replay.read(log, [few.id], [], 0, events.number)
+                assert found == _FEW, found
+            elapsed_s = time.perf_counter() - begin
+            read_s = await _cpu_s(redis) - begin_s
+            rows.append(
+                {
+                    "stored": events.number,
+                    "write µs": written_s / _STORE_SAMPLE * _MICRO,
+                    "read µs": read_s / _READS / _FEW * _MICRO,
+                    "read 100 ms": elapsed_s / _READS * 1000,
+                    "Redis MiB": info["used_memory"] / _MIB,
+                }
+            )
+    finally:
+        async for key in redis.scan_iter(f"{prefix}*", count=10_000):
+            await redis.unlink(key)
+        await log.close()
+    return rows
+
+
+def _plots(rows: dict[str, list[dict[str, Any]]]) -> dict[str, str]:
+    """Return the plots, as SVG by name."""
+    shown = {
+        "shards": ("shards", ["derive µs", "derive and keep µs"]),
+        "watches": ("watches on one node", ["deliver µs"]),
+        "stored": ("events in the replay log", ["write µs", "read µs"]),
+    }
+    return {
+        f"growth-{name}": plots.lines(
+            f"CPU time for an event, by {label}",
+            label,
+            "µs an event",
+            {
+                column.removesuffix(" µs"): [(row[name], row[column]) for row in rows[name]]
+                for column in columns
+            },
+        )
+        for name, (label, columns) in shown.items()
+    }
+
+
+def _options(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks growth",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--shards", type=int, nargs="+", default=[10, 100, 1_000, 10_000])
+    parser.add_argument("--watches", type=int, nargs="+", default=[100, 1_000, 10_000, 100_000])
+    parser.add_argument("--stored", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
+    parser.add_argument("--plots", type=Path, help="the folder where SVGs are written")
+    parser.add_argument("--json", action="store_true", help="only the line of JSON")
+    return parser.parse_args(arguments)
+
+
+def run(arguments: Sequence[str] = ()) -> dict[str, Any]:
+    """Measure, print tables and a line of JSON, and return what was measured."""
+    given = _options(arguments)
+    base = f"bench-{uuid.uuid4().hex[:6]}-"
+    rows: dict[str, list[dict[str, Any]]] = {}
+    with workers.on_cores(workers.other_cores()), streams.services() as services:
+        try:
+            rows["shards"] = shards(services, given.shards, base)
+        finally:
+            asyncio.run(load.delete_topics(services[0], base))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
+            rows["stored"] = loop.run(_stored(services[1], given.stored))
+    for count in given.watches:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
+            rows.setdefault("watches", []).append(loop.run(_watches(count)))
+    if not given.json:
+        print("\n\n".join(streams.table(several) for several in rows.values()))
+    if given.plots:
+        for name, svg in _plots(rows).items():
+            (given.plots / f"{name}.svg").write_text(svg)
+    answer = {"benchmark": "growth", "load_average": os.getloadavg()[0], **rows}
+    print(json.dumps(answer))
+    return answer
