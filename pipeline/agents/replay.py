@@ -21,6 +21,7 @@ from mode import get_logger
 
 from pipeline.agents.outage import Outage
 from pipeline.replay.log import Batch, Entry, Rewound
+from pipeline.transport.parsed import leave_as_parsed
 from schemas import codec
 from schemas.errors import BadRecord, Unavailable
 
@@ -126,6 +127,7 @@ class ReplayWriter(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
 
     async def _start(self) -> None:
         await self._consumer.start()
+        leave_as_parsed(self._consumer, self._logs)
         self._consumer.subscribe(topics=list(self._logs), listener=self)
 
     async def _round(self) -> None:

@@ -22,6 +22,7 @@ from faust.types.tuples import TP, ConsumerMessage
 from mode import get_logger
 
 from pipeline.transport.leases import Lease
+from pipeline.transport.parsed import leave_as_parsed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -47,6 +48,11 @@ class ChunkSchema(faust.Schema):  # type: ignore[misc]  # faust is untyped here
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     """Faust's thread around aiokafka; a commit that fails is not the end of the worker."""
+
+    async def on_start(self) -> None:
+        """Start the consumer; what it reads for chunks is left as it was parsed."""
+        await super().on_start()
+        leave_as_parsed(self._ensure_consumer(), self.consumer.app.batched_topics)
 
     async def _commit(self, offsets: Mapping[Any, int]) -> bool:
         try:

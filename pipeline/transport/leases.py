@@ -21,7 +21,8 @@ class Chunk:
 
     Attributes:
         lease: the lease it was read under.
-        records: aiokafka's records (`key`, `value`, `offset`, `timestamp` in ms), never empty.
+        records: aiokafka's records (`key`, `value`, `offset`, `timestamp` in ms; see `parsed`),
+            never empty.
         size_bytes: keys and values together.
     """
 
