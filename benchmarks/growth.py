@@ -174,7 +174,7 @@ async def _stored(url: str, counts: Sequence[int]) -> list[dict[str, Any]]:
             info = await redis.info("memory")
             begin_s, begin = await _cpu_s(redis), time.perf_counter()
             for _ in range(_READS):
-                found, _ = await replay.read(log, [few.id], [], 0, events.number)
+                found, _ = await replay.read(log, [few], [], 0, events.number)
                 assert found == _FEW, found
             elapsed_s = time.perf_counter() - begin
             read_s = await _cpu_s(redis) - begin_s

@@ -24,6 +24,7 @@ import psutil
 
 from benchmarks import billing, load
 from deploy.local.processes import free_ports
+from pipeline.choice import chosen_event_types
 
 if TYPE_CHECKING:
     import argparse
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 _READY_S = 60.0
 _RUN_S = 300.0
-_SETTLED_S = 3.0
 _POLL_S = 0.1
 _STOP_S = 15.0
 _SHARDS = 64
@@ -71,7 +71,7 @@ class Worker:
             "STORAGE_EVENTS_TOPIC_PREFIX": prefix,
             "STORAGE_EVENTS_REDIS_PREFIX": prefix,
             "STORAGE_EVENTS_EVENT_TYPES": names,
-            "STORAGE_EVENTS_WORKER_SESSION_TIMEOUT_S": "60",
+            "STORAGE_EVENTS_WORKER_SESSION_TIMEOUT_S": "15",
             "STORAGE_EVENTS_LOG_LEVEL": "ERROR",
             "WORKER_HEALTH_PORT": str(self._port),
         }
@@ -85,22 +85,31 @@ class Worker:
             text: str = answer.read().decode()
         return text
 
-    def is_ready(self) -> bool:
-        """Whether it has its partitions."""
+    def partitions(self) -> list[tuple[str, int]]:
+        """Return the partitions it has and knows the end of, of billing and of what it keeps."""
         try:
-            self._get("/health/ready")
-        except OSError:  # an HTTPError too
-            return False
-        return True
+            lines = self._metrics()
+        except OSError:
+            return []
+        return [
+            (topic, int(partition))
+            for name, label, _ in lines
+            for topic, partition in re.findall(r'topic="(.*)",partition="(\d+)"', label)
+            if name == "lag_records"
+        ]
 
     def counted(self) -> dict[str, float]:
         """Return its counters and gauges, summed over their labels."""
         found: dict[str, float] = {}
-        for name, value in re.findall(
-            r"^storage_events_worker_(\w+)\S* (\S+)$", self._get("/metrics"), re.MULTILINE
-        ):
-            found[name] = found.get(name, 0.0) + float(value)
+        for name, _, value in self._metrics():
+            found[name] = found.get(name, 0.0) + value
         return found
+
+    def _metrics(self) -> list[tuple[str, str, float]]:
+        """Return its metrics: name, labels, value."""
+        text = self._get("/metrics")
+        found = re.findall(r"^storage_events_worker_(\w+)(\{.*\})? (\S+)$", text, re.MULTILINE)
+        return [(name, label, float(value)) for name, label, value in found]
 
     def cpu_s(self) -> float:
         """Return the CPU time it has used, in seconds."""
@@ -126,6 +135,16 @@ def _until(enough: Any, seconds: float) -> None:
         time.sleep(_POLL_S)
 
 
+def _is_divided(several: list[Worker], topics: int) -> bool:
+    """Whether each partition of billing and of each derived topic has one worker."""
+    held = [one.partitions() for one in several]
+    all_held = [each for one in held for each in one]
+    return (
+        len(all_held) == len(set(all_held)) == topics * load.PARTITIONS
+        and len({sum(topic.endswith("billing") for topic, _ in one) for one in held}) == 1
+    )
+
+
 def _is_done(several: list[Worker], records: int) -> bool:
     counted = [one.counted() for one in several]
 
@@ -140,11 +159,9 @@ def _is_done(several: list[Worker], records: int) -> bool:
 
 
 def _measure(
-    several: list[Worker], kafka: str, prefix: str, records: load.Records
+    several: list[Worker], kafka: str, prefix: str, records: load.Records, topics: int
 ) -> dict[str, Any]:
-    _until(lambda: all(one.is_ready() for one in several), _READY_S)
-    time.sleep(_SETTLED_S)  # the last one that joined has moved partitions of the others
-    _until(lambda: all(one.is_ready() for one in several), _READY_S)
+    _until(lambda: _is_divided(several, topics), _READY_S)
     for one in several:
         one.process.send_signal(signal.SIGSTOP)
     asyncio.run(load.fill(kafka, prefix, records, _in_turn))
@@ -183,6 +200,7 @@ def compare(services: tuple[str, str], given: argparse.Namespace, base: str) -> 
     """
     cores = sorted(_CORES)
     records = list(billing.encoded(given.records, shards=_SHARDS))
+    topics = 1 + len(chosen_event_types([n for n in given.event_types.split(",") if n]))
     results: dict[str, dict[str, Any]] = {}
     for count in (1, given.workers):
         prefix = f"{base}{count}-"
@@ -192,7 +210,7 @@ def compare(services: tuple[str, str], given: argparse.Namespace, base: str) -> 
             for number in range(count):
                 core = cores[number % len(cores)]
                 several.append(Worker(services, prefix, core, given.event_types))
-            results[f"workers_{count}"] = _measure(several, services[0], prefix, records)
+            results[f"workers_{count}"] = _measure(several, services[0], prefix, records, topics)
         finally:
             for one in several:
                 one.stop()

@@ -15,14 +15,13 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import faust
-from aiokafka.errors import KafkaError
 from faust.exceptions import ConsumerNotStarted
 from faust.transport.drivers import aiokafka as driver
 from faust.types.tuples import TP, ConsumerMessage
 from mode import get_logger
 
+from pipeline.transport.consumer_thread import ConsumerThread
 from pipeline.transport.leases import Lease
-from pipeline.transport.parsed import leave_as_parsed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -44,32 +43,6 @@ class ChunkSchema(faust.Schema):  # type: ignore[misc]  # faust is untyped here
     def loads_value(self, _app: Any, message: Any, **_: Any) -> Any:
         """Return the value, a chunk, as it is."""
         return message.value
-
-
-class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
-    """Faust's thread around aiokafka; a commit that fails is not the end of the worker."""
-
-    async def on_start(self) -> None:
-        """Start the consumer; what it reads for chunks is left as it was parsed."""
-        await super().on_start()
-        leave_as_parsed(self._ensure_consumer(), self.consumer.app.batched_topics)
-
-    async def _commit(self, offsets: Mapping[Any, int]) -> bool:
-        try:
-            assigned = self.assignment()
-            await self._ensure_consumer().commit(
-                {
-                    driver.ensure_aiokafka_TP(tp): offset
-                    for tp, offset in offsets.items()
-                    if tp in assigned
-                }
-            )
-        except KafkaError as error:
-            # A rebalance takes the partitions away, or a broker is away: what is not committed is
-            # tried again at the next interval, or read again by the partition's next owner.
-            logger.warning("Commit failed, will be tried again: %s: %s", type(error), error)
-            return False
-        return True
 
 
 class BatchConsumer(driver.Consumer):  # type: ignore[misc]

@@ -1,8 +1,8 @@
 """Records as aiokafka's parser has made them, where it would copy each into another object.
 
-The copy (a dataclass of eleven fields, seen with aiokafka 0.14) is most of what reading costs. The
-parser's own records have what is needed here: `key`, `value`, `offset`, `timestamp` in milliseconds
-and `timestamp_type`. They do not know their topic and partition: those come with the list.
+The copy (a dataclass of eleven fields, seen with aiokafka 0.14) is half of what reading costs. The
+parser's own records have what is needed here: `key`, `value`, `offset`, `timestamp` (in
+milliseconds) and `timestamp_type`. Topic and partition they do not know: those come with the list.
 """
 
 from __future__ import annotations

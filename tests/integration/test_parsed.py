@@ -8,6 +8,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from pipeline.transport.parsed import leave_as_parsed
+from schemas import kafka_topics, topics
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -41,6 +42,8 @@ async def _read(bootstrap: str, topic: str, parsed: Collection[str]) -> list[tup
 
 async def test_they_are_those_of_aiokafka(kafka_bootstrap: str, topic_prefix: str) -> None:
     """Also a record without a key, and one without a value."""
+    made = topics.Topic("parsed", "inotify", topics.DAYS)
+    await kafka_topics.ensure_topics(kafka_bootstrap, [made], partitions=1, prefix=topic_prefix)
     topic = f"{topic_prefix}parsed"
     async with AIOKafkaProducer(bootstrap_servers=kafka_bootstrap) as producer:
         for key, value in [(b"k", b"v"), (None, b"v"), (b"k", None), (b"", b""), (b"k", b"v" * 9)]:
