@@ -9,7 +9,7 @@ import traceback
 
 import benchmarks
 
-_FOR_ALL = ([], ["--json"])
+_FOR_ALL: list[list[str]] = [[], ["--json"]]
 
 
 def names() -> dict[str, str]:
