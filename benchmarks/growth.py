@@ -4,8 +4,9 @@
                                 [--stored 10000 100000 1000000] [--plots docs/reference] [--json]
 
 *shards*: CPU time of a worker for a billing record, from Kafka to the derived topics and Redis,
-when as many shards take turns. *watches*: CPU time of an API node for an event that one of so many
-watches is told (each on a directory of its own, a hundred to a stream). *stored*: CPU time, ours
+when as many shards take turns; there are 10,000 directories each time, most records touch one that
+is new to the replay log. *watches*: CPU time of an API node for an event that one of so many
+watches is told, each on a directory of its own, a hundred to a stream. *stored*: CPU time, ours
 and Redis's, to write an event to a replay log that holds so many, and to read back 100 of one
 directory among them. `--plots` writes what is printed as SVG, too.
 """
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _RECORDS = 30_000
+_DIRECTORIES = 10_000
 _MESSAGES = 4_000
 _WATCHES_A_STREAM = 100
 _FEW = 100
@@ -54,7 +56,8 @@ def shards(services: tuple[str, str], counts: Sequence[int], base: str) -> list[
     for count in counts:
         prefix = f"{base}{count}-"
         asyncio.run(load.make_topics(services[0], [prefix]))
-        records = list(billing.encoded(_RECORDS, shards=count))
+        directories = max(1, _DIRECTORIES // count)
+        records = list(billing.encoded(_RECORDS, shards=count, directories=directories))
         asyncio.run(load.fill(services[0], prefix, records))
         derived = pipeline.measure("worker", services, prefix, _RECORDS)
         again = f"{base}{count}-replay-"
@@ -97,8 +100,6 @@ async def _watches(count: int) -> dict[str, Any]:
     delivery_world: Any = importlib.import_module("tests.delivery_world")
     builders: Any = importlib.import_module("tests.builders")
     reader = builders.principal(1000)
-    memory = psutil.Process().memory_info
-    before_bytes = memory().rss
     streams_needed = -(-count // _WATCHES_A_STREAM)
     async with delivery_world.World() as world:
         world.storage.principals["a"] = reader
@@ -115,7 +116,7 @@ async def _watches(count: int) -> dict[str, Any]:
             sinks.append(sink)
         for sink in sinks:
             await world.until_live(sink)
-        held_bytes = memory().rss - before_bytes
+        held_bytes = psutil.Process().memory_info().rss
         step = max(1, count // _MESSAGES)
         values = [
             world.message(
@@ -139,7 +140,7 @@ async def _watches(count: int) -> dict[str, Any]:
         "watches": count,
         "streams": streams_needed,
         "deliver µs": spent_s / _MESSAGES * _MICRO,
-        "memory KiB a watch": held_bytes / count / 1024,
+        "memory MB": held_bytes / _MIB,
     }
 
 
@@ -184,7 +185,7 @@ async def _stored(url: str, counts: Sequence[int]) -> list[dict[str, Any]]:
                     "write µs": written_s / _STORE_SAMPLE * _MICRO,
                     "read µs": read_s / _READS / _FEW * _MICRO,
                     "read 100 ms": elapsed_s / _READS * 1000,
-                    "Redis MiB": info["used_memory"] / _MIB,
+                    "memory MB": info["used_memory"] / _MIB,
                 }
             )
     finally:
@@ -195,24 +196,22 @@ async def _stored(url: str, counts: Sequence[int]) -> list[dict[str, Any]]:
 
 
 def _plots(rows: dict[str, list[dict[str, Any]]]) -> dict[str, str]:
-    """Return the plots, as SVG by name."""
+    """Return the plots, as SVG by name: of CPU time and of memory."""
     shown = {
-        "shards": ("shards", ["derive µs", "derive and keep µs"]),
-        "watches": ("watches on one node", ["deliver µs"]),
-        "stored": ("events in the replay log", ["write µs", "read µs"]),
+        "shards": ("shards", "a worker", ["derive µs", "derive and keep µs"]),
+        "watches": ("watches", "an API node", ["deliver µs"]),
+        "stored": ("events in the replay log", "Redis", ["write µs", "read µs"]),
     }
-    return {
-        f"growth-{name}": plots.lines(
-            f"CPU time for an event, by {label}",
-            label,
-            "µs an event",
-            {
-                column.removesuffix(" µs"): [(row[name], row[column]) for row in rows[name]]
-                for column in columns
-            },
-        )
-        for name, (label, columns) in shown.items()
-    }
+    drawn = {}
+    for name, (label, of, columns) in shown.items():
+        cost = {
+            column.removesuffix(" µs"): [(row[name], row[column]) for row in rows[name]]
+            for column in columns
+        }
+        memory = {"": [(row[name], row["memory MB"]) for row in rows[name]]}
+        drawn[f"growth-{name}"] = plots.lines("CPU time for an event", label, "µs", cost)
+        drawn[f"growth-{name}-memory"] = plots.lines(f"Memory of {of}", label, "MB", memory)
+    return drawn
 
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
