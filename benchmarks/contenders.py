@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     Way = Callable[[PipelineSettings, str, int], Awaitable[dict[str, float]]]
 
 _BATCH = 1000
-_POLL_S = 0.005
+_POLL_S = 0.02
 
 
 def _peak_kib() -> int:
