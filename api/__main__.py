@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import logging
 import os
 import signal
@@ -72,6 +73,8 @@ def serve(chosen: ApiSettings) -> int:
     # Bound before anything is begun: a port that is taken is told, and nothing has to be ended.
     listening = ports.listen("API_PORT", chosen.host, chosen.port, backlog=_BACKLOG)
     logger.info("listening at %s:%d", chosen.host, chosen.port)
+    gc.collect()
+    gc.freeze()  # what is there now stays: no later collection needs to look through it
     server.run([listening])
     return 0 if server.started else 1
 

@@ -17,6 +17,7 @@ from api.delivery_past import Past, SlowReader
 from api.delivery_sink import Nowhere
 from api.delivery_stream import Stream
 from api.event_ids import Layer
+from api.signal import Signal
 from schemas.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -67,17 +68,16 @@ class Session(Stream):
         self._task: asyncio.Task[Any] | None = None
         self._goodbye = b""
         self._changed: set[int] = set()
-        self._is_stale = self._is_doubted = self._has_begun = False
+        self._is_stale = self._is_doubted = self._has_begun = self.store_was_away = False
         self._kept_cursor = attachment.channel.cursor
         self._on_end = on_end
         self._expiry: asyncio.TimerHandle | None = None
         self.version = attachment.channel.version
         self.timeout_s = attachment.channel.timeout_s
-        self.store_was_away = False
         self.saved_s = 0.0
         self.confirmed_s = float("-inf")
         self.turn = next(node.keys)
-        self.ended = asyncio.Event()
+        self.ended = Signal()
 
     async def run(self, sink: Sink) -> None:
         """Serve the stream until it ends, whoever ends it.
@@ -242,10 +242,8 @@ class Session(Stream):
         """End the stream when the token ends."""
         expires_s = self.principal.restrictions.expires_s
         if expires_s is not None:
-            left_s = max(0.0, expires_s - self.node.clock())
-            self._expiry = asyncio.get_running_loop().call_later(
-                left_s, self.finish, sse.CREDENTIALS_EXPIRED
-            )
+            loop, left_s = asyncio.get_running_loop(), max(0.0, expires_s - self.node.clock())
+            self._expiry = loop.call_later(left_s, self.finish, sse.CREDENTIALS_EXPIRED)
 
     def keep_alive(self) -> None:
         """Send a comment line if nothing else was sent lately."""

@@ -7,7 +7,6 @@ messages that arrive meanwhile wait in `held`.
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
 from api import event_ids, sse
@@ -16,6 +15,7 @@ from api.delivery_message import Member
 from api.delivery_node import HELD_MESSAGES
 from api.delivery_sink import frames
 from api.event_ids import Ids, Layer
+from api.signal import Signal
 from pipeline.authz import caveats, scope
 
 if TYPE_CHECKING:
@@ -45,6 +45,13 @@ class Stream:
         finished: whether it is to end.
     """
 
+    __slots__ = (
+        "_beyond", "_sources", "batched", "channel", "compact", "connection", "credentials",
+        "decisions", "finished", "generation", "held", "ids", "layers", "members", "node",
+        "overflowed", "pending", "principal", "quiet", "restricted", "sink", "ticks",
+        "told_since_saved", "wake",
+    )  # fmt: skip
+
     def __init__(
         self, node: Node, channel: Channel, connection: str, principal: Principal, credentials: Any
     ) -> None:
@@ -57,7 +64,7 @@ class Stream:
         self.overflowed = False
         self.layers: list[Layer] = []
         self.generation = channel.generation
-        self.wake = asyncio.Event()
+        self.wake = Signal()
         self.ids = Ids(node.server_key, channel.id, channel.slots[0] if channel.slots else "")
         self.sink: Sink | None = None
         self.pending: list[tuple[Any, Member | None, bytes]] = []

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import http
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from api.http_protocol import HttpProtocol
 from api.problems import Problem
@@ -31,11 +31,15 @@ class GuardedProtocol(HttpProtocol):
     connections_at_once: AtOnce
     origin: Origin
 
-    _deadline: asyncio.TimerHandle | None = None
-    _in_head = True
-    _seen_bytes = 0
-    _last = b""
-    _counted = ""
+    __slots__ = ("_counted", "_deadline", "_in_head", "_last", "_seen_bytes")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._deadline: asyncio.TimerHandle | None = None
+        self._in_head = True
+        self._seen_bytes = 0
+        self._last = b""
+        self._counted = ""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Count the connection and begin to wait for its first request."""

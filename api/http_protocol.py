@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from api.signal import Signal
+
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
@@ -83,13 +85,20 @@ def _is_stream(headers: Any) -> bool:
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """One connection; in `scope["extensions"]` of each of its requests."""
+    """One connection; in `scope["extensions"]` of each of its requests.
 
-    on_shutdown: Callable[[], None] | None = None
-    """Called when the server begins to stop; set while a stream is served."""
+    Attributes:
+        on_shutdown: called when the server begins to stop; set while a stream is served.
+        on_lost: called when the client is gone; set while a stream is served.
+    """
 
-    on_lost: Callable[[], None] | None = None
-    """Called when the client is gone; set while a stream is served."""
+    # Not in uvicorn's dictionary: with more than 30 names it would take 1.5 KiB a connection.
+    __slots__ = ("on_lost", "on_shutdown")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.on_shutdown: Callable[[], None] | None = None
+        self.on_lost: Callable[[], None] | None = None
 
     def on_message_begin(self) -> None:
         """Begin a request."""
@@ -102,6 +111,8 @@ class HttpProtocol(HttpToolsProtocol):
         if isinstance(self.cycle, RequestResponseCycle):
             # uvicorn makes its cycles itself; the class adds behaviour and no state.
             self.cycle.__class__ = Cycle
+            if not self.cycle.message_event.is_set():
+                self.cycle.message_event = Signal()  # type: ignore[assignment]
 
     def shutdown(self) -> None:
         """Begin to stop: a stream says goodbye by itself."""
