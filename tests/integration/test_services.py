@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from redis.asyncio import Redis
@@ -15,7 +17,9 @@ async def test_a_topic_can_be_made(kafka_bootstrap: str, topic_prefix: str) -> N
     await admin.start()
     try:
         await admin.create_topics([NewTopic(f"{topic_prefix}one", 1, 1)])
-        assert f"{topic_prefix}one" in await admin.list_topics()
+        async with asyncio.timeout(60):  # the broker that answers learns of it a moment later
+            while f"{topic_prefix}one" not in await admin.list_topics():
+                await asyncio.sleep(0.05)
     finally:
         await admin.close()
 
