@@ -19,18 +19,25 @@ _EVENT: Final = b"event: inotify\n"
 _CHUNK_BYTES: Final = 1 << 18
 _SILENCE_S: Final = 30.0
 _TURNS: Final = 7
+_OWN_TURNS: Final = 3
+_OWN: Final = (
+    ("all", vocabulary.IN_ALL_EVENTS, 3),
+    ("one_of_three", vocabulary.IN_CLOSE_WRITE, 1),
+)
+"""What its own past is asked for: name, flags, events of each upload."""
 
 
 class Client:
-    """One reader of one directory, who asks for the ends of uploads.
+    """One reader of one directory.
 
     Args:
         port: of the node.
         number: of the directory and the user.
+        mask: the events asked for; an upload has three of them.
     """
 
-    def __init__(self, port: int, number: int) -> None:
-        self._port, self._number = port, number
+    def __init__(self, port: int, number: int, mask: int = vocabulary.IN_CLOSE_WRITE) -> None:
+        self._port, self._number, self._mask = port, number, mask
         self.channel = ""
 
     @contextlib.asynccontextmanager
@@ -38,7 +45,7 @@ class Client:
         reader, writer = await asyncio.open_connection(
             "127.0.0.1", self._port, limit=_CHUNK_BYTES * 4
         )
-        query = f"directories={self._number}&mask={vocabulary.IN_CLOSE_WRITE}"
+        query = f"directories={self._number}&mask={self._mask}"
         query += f"&channel={self.channel}" if self.channel else ""
         given = f"Last-Event-ID: {last_id}\r\n" if last_id else ""
         writer.write(
@@ -91,12 +98,15 @@ async def measure(kafka: str, redis: str, prefix: str, *, own: int, few: int) ->
     try:
         await asyncio.to_thread(server.until, lambda state: not state["missing"])
         result = {}
-        one, other = Client(server.port, 0), Client(server.port, 1)
-        first = await one.first()
-        before = server.state()["cpu_s"]
-        seconds = [await one.back(first, own - 1) for _ in range(3)]
-        result["client_own_events_per_s"] = (own - 1) / statistics.median(seconds)
-        result["client_own_cpu_us"] = (server.state()["cpu_s"] - before) / 3 / own * 1e6
+        for name, mask, of_each in _OWN:
+            one, count = Client(server.port, 0, mask), own * of_each - 1
+            first = await one.first()
+            before = server.state()["cpu_s"]
+            seconds = [await one.back(first, count) for _ in range(_OWN_TURNS)]
+            spent = server.state()["cpu_s"] - before
+            result[f"client_own_{name}_per_s"] = count / statistics.median(seconds)
+            result[f"client_own_{name}_cpu_us"] = spent / _OWN_TURNS / count * 1e6
+        other = Client(server.port, 1)
         first = await other.first()
         fews = [await other.back(first, few - 1) for _ in range(_TURNS)]
         result["client_few_ms"] = 1000 * statistics.median(fews)
