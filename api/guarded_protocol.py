@@ -10,8 +10,8 @@ import contextlib
 import http
 from typing import TYPE_CHECKING, Any
 
-from api.http_protocol import HttpProtocol
-from api.problems import Problem
+from api.http_protocol import HttpProtocol, capitalised
+from api.problems import Problem, response
 
 if TYPE_CHECKING:
     import asyncio
@@ -20,7 +20,11 @@ if TYPE_CHECKING:
     from api.origin import Origin
 
 _END = b"\r\n\r\n"
-_ANSWER = "HTTP/1.1 {} {}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "Connection": "close",
+}
 
 
 class GuardedProtocol(HttpProtocol):
@@ -49,8 +53,8 @@ class GuardedProtocol(HttpProtocol):
             try:
                 self.connections_at_once.take(address)
                 self._counted = address
-            except Problem:
-                self._refuse(429)
+            except Problem as problem:
+                self._refuse(problem)
                 return
         self._await_head()
 
@@ -69,7 +73,8 @@ class GuardedProtocol(HttpProtocol):
         if self._in_head:
             self._seen_bytes += self._of_head(data)
             if self._seen_bytes > self.head_bytes:
-                self._refuse(431)
+                detail = f"Request Header Fields Too Large: at most {self.head_bytes} bytes"
+                self._refuse(Problem(431, detail, limit="head-bytes", maximum=self.head_bytes))
                 return
             if self._deadline is None:
                 self._await_head()
@@ -100,7 +105,8 @@ class GuardedProtocol(HttpProtocol):
         self._in_head = True
 
     def _await_head(self) -> None:
-        self._deadline = self.loop.call_later(self.head_timeout_s, self._refuse, 408)
+        late = Problem(408, "Request Timeout", limit="head-seconds", maximum=self.head_timeout_s)
+        self._deadline = self.loop.call_later(self.head_timeout_s, self._refuse, late)
 
     def _head_is_complete(self) -> None:
         self._in_head = False
@@ -110,12 +116,20 @@ class GuardedProtocol(HttpProtocol):
             self._deadline.cancel()
             self._deadline = None
 
-    def _refuse(self, status: int) -> None:
+    def _refuse(self, problem: Problem) -> None:
         if not self.transport.is_closing():
-            answer = _ANSWER.format(status, http.HTTPStatus(status).phrase)
             with contextlib.suppress(OSError):
-                self.transport.write(answer.encode())
+                self.transport.write(_answer(problem))
             self.transport.close()
+
+
+def _answer(problem: Problem) -> bytes:
+    """Return the bytes of an answer to what is no request yet: as any other, and the last."""
+    made = response(problem, {})
+    lines = [f"HTTP/1.1 {problem.status} {http.HTTPStatus(problem.status).phrase}"]
+    for name, value in {**made.headers, **_HEADERS}.items():
+        lines.append(f"{capitalised(name.encode()).decode()}: {value}")
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + bytes(made.body)
 
 
 def guarded(

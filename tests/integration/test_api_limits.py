@@ -105,14 +105,19 @@ def test_streams_of_a_user_have_an_end(url: str) -> None:
 
 
 def test_connections_of_an_address_have_an_end(url: str) -> None:
-    """Others than these are served again as soon as they are closed."""
+    """429 with the limit's name; others are served again as soon as these are closed."""
     held = [connect(url) for _ in range(40)]
-    refused = 0
+    answers = []
     for one in held:
         one.settimeout(0.3)
         with contextlib.suppress(TimeoutError):
-            refused += one.recv(12) == b"HTTP/1.1 429"
-    assert refused >= 10
+            head, _, body = one.recv(4096).partition(b"\r\n\r\n")
+            answers.append(Answer(head, body))
+    refused = [one for one in answers if one.status != 408]  # who said nothing for too long
+    assert len(refused) >= 10
+    for answer in refused:
+        assert (answer.status, answer.json["limit"]) == (429, "connections-per-address")
+        assert answer.one("Content-Length") == str(len(answer.body))
     for one in held:
         one.close()
     deadline = time.monotonic() + 5
@@ -141,7 +146,9 @@ def test_a_head_that_does_not_come_is_not_waited_for(url: str, start: bytes) -> 
     """408 and the end of the connection."""
     with connect(url) as sock:
         sock.sendall(start)
-        assert _until_closed(sock, 5).startswith(b"HTTP/1.1 408")
+        answer = _until_closed(sock, 5)
+    assert answer.startswith(b"HTTP/1.1 408")
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["limit"] == "head-seconds"
 
 
 def test_a_head_that_drips_is_not_waited_for(url: str) -> None:
@@ -160,7 +167,9 @@ def test_a_head_without_an_end_is_cut(url: str) -> None:
     """431 long before it fills the memory."""
     with connect(url) as sock:
         sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: y\r\n" * 5000)
-        assert sock.recv(12) == b"HTTP/1.1 431"
+        head, _, body = sock.recv(4096).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 431 Request Header Fields Too Large\r\n")
+    assert json.loads(body)["limit"] == "head-bytes"
 
 
 def test_a_body_that_does_not_come_is_not_waited_for(url: str) -> None:
