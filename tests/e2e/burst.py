@@ -9,8 +9,12 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import httpx
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Told = tuple[str, str, str]
 _AGAIN_S = 0.05
@@ -28,6 +32,7 @@ class Burst:
         directory: where.
         count: how many operations.
         rate_per_s: how many a second at most; 0: as many as the door takes.
+        waits_while: asked before each operation.
         done: how many were so far.
     """
 
@@ -36,6 +41,7 @@ class Burst:
     directory: str
     count: int
     rate_per_s: float = 0.0
+    waits_while: Callable[[], bool] = lambda: False
     done: int = 0
     error: BaseException | None = None
     _changed: threading.Condition = field(default_factory=threading.Condition)
@@ -75,6 +81,8 @@ class Burst:
                     if self.rate_per_s:
                         due_s = begin_s + index / self.rate_per_s
                         time.sleep(max(0.0, due_s - time.monotonic()))
+                    while self.waits_while() and self.count:
+                        time.sleep(_AGAIN_S)
                     self._perform(client, *self._operation(index))
                     with self._changed:
                         self.done = index + 1
