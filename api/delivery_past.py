@@ -124,16 +124,27 @@ class Past:
             await asyncio.sleep(_AHEAD_S)
 
     def _index(self) -> None:
-        """Index the stream's own members, the ended ones too, as live ones are indexed."""
-        self._matchers = {name: Matcher() for name in self.node.event_types}
+        """Begin anew: the endings that are expected, and no index of members yet."""
+        self._matchers.clear()
         self._endings.clear()
         for member in self.stream.members.values():
-            one = member.subscription
-            matcher = self._matchers.get(one.event_type)
-            if matcher is not None:
-                matcher.add(one.inode, one.watch, member.key, member)
-            if one.ended is not None:
+            if member.subscription.ended is not None:
                 self._endings.expect(member)
+
+    def _matcher(self, event_type: str) -> Matcher[Member]:
+        """Return an index of the stream's own members, the ended ones too, as live ones have it.
+
+        It is made when there is something to tell: a channel of a thousand watches that gets one
+        more while nothing happens needs none.
+        """
+        found = self._matchers.get(event_type)
+        if found is None:
+            found = self._matchers[event_type] = Matcher()
+            for member in self.stream.members.values():
+                one = member.subscription
+                if one.event_type == event_type:
+                    found.add(one.inode, one.watch, member.key, member)
+        return found
 
     def _sources(self) -> Iterable[tuple[EventType, str]]:
         return {
@@ -225,7 +236,7 @@ class Past:
         """Tell a message to those members that have not come past it."""
         shard, slot, endings = message.shard, message.slot, self._endings
         endings.tell(slot, event_ids.place(message.number), starts)
-        groups = self._matchers[message.event_type.name].find(message.head)
+        groups = self._matcher(message.event_type.name).find(message.head)
         for told in plan(message, groups) if groups else ():
             one = told.member.subscription
             if told.at <= starts.get(told.member.sequence, told.at) or is_over(one, told, shard):
