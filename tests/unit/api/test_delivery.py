@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING, Any
 
+from api import delivery_past
+from api.matcher import Matcher
 from tests.delivery_world import BASE, World, last_id, names
+
+if TYPE_CHECKING:
+    import pytest
 
 
 async def test_an_event_reaches_a_reader_as_dcache_writes_it() -> None:
@@ -191,3 +197,27 @@ async def test_oneshot_tells_exactly_one_event_whoever_reconnects() -> None:
         assert names(again) == []
         assert again.frames == sink.frames[1:3]
         assert await world.store.subscriptions(channel.id) == []
+
+
+async def test_one_more_watch_while_nothing_happens_costs_no_index(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else a channel of N watches would take N² to fill."""
+    made: list[Matcher[Any]] = []
+
+    class Counted(Matcher[Any]):
+        def __init__(self) -> None:
+            super().__init__()
+            made.append(self)
+
+    async with World() as world:
+        channel = await world.channel()
+        sink = await world.connect(channel.id)
+        await world.until_live(sink)
+        monkeypatch.setattr(delivery_past, "Matcher", Counted)
+        await world.subscribe(channel.id)
+        await sink.until(lambda one: bool(one.frames))
+        await world.until_live(sink)
+        assert made == []
+        await world.happen("seen")
+        await sink.until(lambda one: names(one) == ["seen"])
