@@ -115,6 +115,21 @@ def _kill(site: ApiSite, crowd: Crowd, node: int) -> None:
     assert crowd.system() == before
 
 
+def _bursts(site: ApiSite, directories: Sequence[str], size: Size, crowd: Crowd) -> list[Burst]:
+    """Return a writer for each directory, all together at the rate."""
+    return [
+        Burst(
+            site.webdav_url,
+            ("alice", "alice-demo"),
+            path,
+            count=10**9,
+            rate_per_s=size.rate_per_s / EVENTS_OF_AN_OPERATION / WRITERS,
+            waits_while=lambda: len(crowd.told) > crowd.slowest() + BEHIND,
+        )
+        for path in directories
+    ]
+
+
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("end", [_stop, _kill])
 def test_nothing_is_lost_and_nothing_double(
@@ -123,17 +138,7 @@ def test_nothing_is_lost_and_nothing_double(
     """Every client is told every event once, in one order, whatever node serves it meanwhile."""
     with _crowd(site, directories, size.clients) as (crowd, ids):
         assert wait_until(crowd.all_are_open, timeout_s=CATCH_UP_S)
-        bursts = [
-            Burst(
-                site.webdav_url,
-                ("alice", "alice-demo"),
-                path,
-                count=10**9,
-                rate_per_s=size.rate_per_s / EVENTS_OF_AN_OPERATION / WRITERS,
-                waits_while=lambda: len(crowd.told) > crowd.slowest() + BEHIND,
-            )
-            for path in directories
-        ]
+        bursts = _bursts(site, directories, size, crowd)
         begin_s = time.monotonic()
         for burst in bursts:
             burst.start()
