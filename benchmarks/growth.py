@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import importlib
 import json
 import os
@@ -106,7 +107,7 @@ async def _watches(count: int) -> dict[str, Any]:
         places = [builders.inode(10_000 + n) for n in range(count)]
         sinks: list[Any] = []
         for first in range(0, count, _WATCHES_A_STREAM):
-            channel = await world.channel(maximum=_WATCHES_A_STREAM)
+            channel = await world.channel(maximum=streams_needed)
             for number in range(first, min(count, first + _WATCHES_A_STREAM)):
                 world.directory(places[number], f"/d{number}")
                 await world.subscribe(channel.id, f"/d{number}")
@@ -127,6 +128,7 @@ async def _watches(count: int) -> dict[str, Any]:
             for n in range(_MESSAGES)
         ]
         told_bytes = sum(sink.written_bytes for sink in sinks)
+        gc.collect()
         begin_s = time.process_time()
         for at in range(0, _MESSAGES, 100):
             for value in values[at : at + 100]:
