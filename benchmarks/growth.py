@@ -97,6 +97,14 @@ class _Nowhere:
     abort = close
 
 
+async def _deliver(world: Any, values: Sequence[bytes]) -> None:
+    for at in range(0, len(values), _WATCHES_A_STREAM):
+        for value in values[at : at + _WATCHES_A_STREAM]:
+            world.deliver(value)
+        await asyncio.sleep(0.002)  # the flusher's turn
+    await asyncio.sleep(0.05)
+
+
 async def _watches(count: int) -> dict[str, Any]:
     delivery_world: Any = importlib.import_module("tests.delivery_world")
     builders: Any = importlib.import_module("tests.builders")
@@ -115,26 +123,30 @@ async def _watches(count: int) -> dict[str, Any]:
             stream = await world.hubs[0].connect(channel.id, principal=reader, credentials="a")
             world.streams.append((stream, asyncio.create_task(stream.run(sink)), sink))
             sinks.append(sink)
-        for sink in sinks:
-            await world.until_live(sink)
+        while any(stream.held is not None for stream, _, _ in world.streams):
+            await asyncio.sleep(0.01)
         held_bytes = psutil.Process().memory_info().rss
-        step = max(1, count // _MESSAGES)
+        # A burst goes to one stream: how many events are joined in a write is always the same.
+        told = [
+            (burst * max(1, streams_needed * _WATCHES_A_STREAM // _MESSAGES) % streams_needed)
+            * _WATCHES_A_STREAM
+            + number
+            for burst in range(_MESSAGES // _WATCHES_A_STREAM)
+            for number in range(_WATCHES_A_STREAM)
+        ]
         values = [
             world.message(
-                ancestors=delivery_world.ROOT + places[n * step % count],
-                path=f"/d{n * step % count}/f{n}",
+                ancestors=delivery_world.ROOT + places[watch % count],
+                path=f"/d{watch % count}/f{n}",
                 permissions="0:0:755 0:0:755 0:0:644",
             )[0]
-            for n in range(_MESSAGES)
+            for n, watch in enumerate(told + told)
         ]
+        await _deliver(world, values[:_MESSAGES])  # a watch's first event costs more
         told_bytes = sum(sink.written_bytes for sink in sinks)
         gc.collect()
         begin_s = time.process_time()
-        for at in range(0, _MESSAGES, 100):
-            for value in values[at : at + 100]:
-                world.deliver(value)
-            await asyncio.sleep(0.002)  # the flusher's turn
-        await asyncio.sleep(0.05)
+        await _deliver(world, values[_MESSAGES:])
         spent_s = time.process_time() - begin_s
         told_bytes = sum(s.written_bytes for s in sinks) - told_bytes
     assert told_bytes > _MESSAGES * 50, "every message is told to one watch"
