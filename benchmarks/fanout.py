@@ -1,12 +1,14 @@
 """What it costs to tell an event to many: server CPU for each delivery, and how long it took.
 
     python -m benchmarks fanout [--seconds 5] [--cases 200x100,200x1000,3000x10] [--no-plain]
+                                [--plots docs/reference]
 
 From Kafka to the reader's socket, with channels, ids and permission checks on. *plain* is
 sse-starlette with a queue for each client, in the same run. CPU is that of the server process;
 `kernel us` is the part of it that the kernel took (of which no server can save much: a write for
 each reader). `readers' CPU` is the share of a core that reading took, beside the server.
-`KiB each` is what the server's memory grew by for each reader.
+`KiB each` is what the server's memory grew by for each reader. `--plots` draws both over the
+number of readers, for cases like 10x10,100x10,1000x10,10000x10.
 """
 
 from __future__ import annotations
@@ -14,10 +16,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import resource
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks import streams
+from benchmarks import plots, streams
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,6 +82,8 @@ async def measure(
 
 
 async def _all(settings: argparse.Namespace) -> list[dict[str, Any]]:
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     rows = []
     with streams.services() as given:
         for case in settings.cases.split(","):
@@ -92,17 +98,38 @@ async def _all(settings: argparse.Namespace) -> list[dict[str, Any]]:
     return rows
 
 
+def _plots(rows: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """Return the plots over the number of readers, as SVG by name."""
+    cost: dict[str, list[tuple[float, float]]] = {"all": [], "in the kernel": []}
+    memory: list[tuple[float, float]] = []
+    for row in rows:
+        if row["way"] == "ours":
+            cost["all"].append((row["readers"], row["us/delivered"]))
+            cost["in the kernel"].append((row["readers"], row["kernel us"]))
+            memory.append((row["readers"], row["RSS MiB"]))
+    return {
+        "fanout-readers": plots.lines("CPU time for a delivered event", "readers", "µs", cost),
+        "fanout-readers-memory": plots.lines(
+            "Memory of an API node", "readers", "MiB", {"": memory}
+        ),
+    }
+
+
 def run(arguments: Sequence[str] = ()) -> dict[str, Any]:
     """Measure, print a table and a line of JSON; return its content."""
     parser = argparse.ArgumentParser(prog="benchmarks fanout", description=__doc__)
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--cases", default=CASES)
     parser.add_argument("--no-plain", dest="plain", action="store_false")
+    parser.add_argument("--plots", type=Path, help="the folder where SVGs are written")
     parser.add_argument("--json", action="store_true", help="only the line of JSON")
     settings = parser.parse_args(arguments)
     rows = asyncio.run(_all(settings))
     if not settings.json:
         print(streams.table(rows))
+    if settings.plots:
+        for name, svg in _plots(rows).items():
+            (settings.plots / f"{name}.svg").write_text(svg)
     result = {"benchmark": "fanout", "rows": rows}
     print(json.dumps(result))
     return result
