@@ -74,4 +74,6 @@ def _no_constant(name: str) -> NoReturn:
 def _place(error: Exception) -> str:
     if isinstance(error, json.JSONDecodeError):
         return f"{error.msg} at line {error.lineno} column {error.colno}"
+    if isinstance(error, UnicodeEncodeError):
+        return "half a surrogate pair is no character"
     return "nested too deeply" if isinstance(error, RecursionError) else "not a JSON text"

@@ -409,7 +409,7 @@ def test_a_subscription_is_ended(channel: str) -> None:
         ("inotify", {"path": "/data", "flags": ["IN_MOVE_FROM"]}, "Bad selector: "),
         ("inotify", {"path": "/data", "flags": [1]}, "Bad selector: "),
         ("inotify", {"path": "/a\u0000b"}, "Bad selector: "),
-        ("inotify", {"path": "/\ud800"}, "Not found: Problem with path: "),
+        ("inotify", {"path": "/\ud800"}, "Bad JSON: half a surrogate pair"),
         ("metronome", {}, "Bad selector: "),
         ("metronome", {"delay": 1, "frequency": 1}, "Bad selector: "),
         ("metronome", {"delay": 301}, "Bad selector: "),
