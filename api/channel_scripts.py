@@ -16,6 +16,7 @@ local function touch(channel)
   redis.call('PEXPIRE', channel, ms)
   redis.call('PEXPIRE', channel .. ':subscriptions', ms)
   redis.call('PEXPIRE', channel .. ':active', ms)
+  redis.call('PEXPIRE', channel .. ':ended', ms)
   if redis.call('PEXPIRE', snapshots, ms) == 1 then
     for _, name in ipairs(redis.call('SMEMBERS', snapshots)) do
       redis.call('PEXPIRE', channel .. ':snapshot:' .. name, ms)
@@ -29,9 +30,14 @@ _COMMON: Final = (
     + """
 local channel, notices, id = KEYS[1], KEYS[2], ARGV[1]
 local subscriptions, active = channel .. ':subscriptions', channel .. ':active'
-local snapshots = channel .. ':snapshots'
+local ended, snapshots = channel .. ':ended', channel .. ':snapshots'
 local function follow(key)
   redis.call('PEXPIRE', key, math.max(1, redis.call('PTTL', channel)))
+end
+local function remember(sequence, text)
+  redis.call('HSET', subscriptions, sequence, text)
+  redis.call('ZADD', ended, sequence, sequence)
+  follow(ended)
 end
 local function changed(sequence)
   redis.call('HINCRBY', channel, 'version', 1)
@@ -66,10 +72,15 @@ redis.call('HSET', channel, 'owner', ARGV[2], 'uid', ARGV[3], 'client', ARGV[4],
 redis.call('PEXPIRE', channel, ARGV[5] * 1000)
 for i = 12, #ARGV, 3 do
   redis.call('HSET', channel .. ':subscriptions', ARGV[i], ARGV[i + 1])
-  if ARGV[i + 2] ~= '' then redis.call('HSET', channel .. ':active', ARGV[i + 2], ARGV[i]) end
+  if ARGV[i + 2] ~= '' then
+    redis.call('HSET', channel .. ':active', ARGV[i + 2], ARGV[i])
+  else
+    redis.call('ZADD', channel .. ':ended', ARGV[i], ARGV[i])
+  end
 end
 redis.call('PEXPIRE', channel .. ':subscriptions', ARGV[5] * 1000)
 redis.call('PEXPIRE', channel .. ':active', ARGV[5] * 1000)
+redis.call('PEXPIRE', channel .. ':ended', ARGV[5] * 1000)
 redis.call('ZADD', owner, ARGV[6], ARGV[1])
 redis.call('ZADD', user, ARGV[6], ARGV[1])
 return 1
@@ -89,7 +100,7 @@ if not fields[1] then return 0 end
 for _, name in ipairs(redis.call('SMEMBERS', snapshots)) do
   redis.call('UNLINK', channel .. ':snapshot:' .. name)
 end
-redis.call('UNLINK', channel, subscriptions, active, snapshots)
+redis.call('UNLINK', channel, subscriptions, active, ended, snapshots)
 redis.call('ZREM', ARGV[2] .. 'owner:' .. fields[1], id)
 redis.call('ZREM', ARGV[2] .. 'user:' .. fields[2], id)
 redis.call('PUBLISH', notices, 'closed ' .. id .. ' ')
@@ -125,7 +136,7 @@ end
 
 _CARRY_ON: Final = """
 if redis.call('HGET', active, ARGV[2]) ~= ARGV[3] then return 0 end
-redis.call('HSET', subscriptions, ARGV[3], ARGV[4])
+remember(ARGV[3], ARGV[4])
 add(ARGV[2], ARGV[5], ARGV[6])
 return 1
 """
@@ -153,16 +164,13 @@ local was_active = 0
 if redis.call('HGET', active, ARGV[2]) == ARGV[3] then
   was_active = redis.call('HDEL', active, ARGV[2])
 end
-redis.call('HSET', subscriptions, ARGV[3], ARGV[4])
-local over = redis.call('HLEN', subscriptions) - redis.call('HLEN', active) - tonumber(ARGV[5])
+remember(ARGV[3], ARGV[4])
+local over = redis.call('ZCARD', ended) - tonumber(ARGV[5])
 if over > 0 then
-  local living, ended = {}, {}
-  for _, sequence in ipairs(redis.call('HVALS', active)) do living[sequence] = true end
-  for _, sequence in ipairs(redis.call('HKEYS', subscriptions)) do
-    if not living[sequence] then table.insert(ended, tonumber(sequence)) end
+  for _, sequence in ipairs(redis.call('ZRANGE', ended, 0, over - 1)) do
+    redis.call('HDEL', subscriptions, sequence)
   end
-  table.sort(ended)
-  for i = 1, over do redis.call('HDEL', subscriptions, ended[i]) end
+  redis.call('ZREMRANGEBYRANK', ended, 0, over - 1)
 end
 changed(ARGV[3])
 return was_active

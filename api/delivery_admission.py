@@ -116,7 +116,7 @@ class Admission:
             member.checked = {**member.checked, **found.positions}
             self._node.replace(member, now)
         else:
-            member.home = now.shard
+            self._stream.homes[member.sequence] = now.shard
 
     async def _look(self, member: Member) -> Subscription | None:
         """Read in the log where an object went; None: it was deleted."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from api.delivery_message import Member, Told
+    from api.delivery_sources import Starts
     from api.delivery_stream import Stream
 
 logger = logging.getLogger(__name__)
@@ -103,12 +104,8 @@ class Endings:
         """Whether one is still ahead; then the stream is not live, so that it comes in order."""
         return bool(self._waiting)
 
-    def clear(self) -> None:
-        """Forget what is waiting."""
-        self._waiting.clear()
-
     def expect(self, member: Member) -> None:
-        """Have the ending of a subscription told when the stream comes to its place."""
+        """Have the ending of a subscription, if it has one, told when its place is come to."""
         one = member.subscription
         if one.end is not None:
             shard, number, rank = one.end
@@ -116,13 +113,13 @@ class Endings:
             self._waiting.append((at, channels.slot_name(one.event_type, shard), member))
             self._waiting.sort(key=lambda waiting: waiting[0])
 
-    def tell(self, slot: str, up_to: int, starts: Mapping[int, int]) -> None:
+    def tell(self, slot: str, up_to: int, starts: Starts) -> None:
         """Tell the endings up to a place in a slot.
 
         Args:
             slot: the slot.
             up_to: the place.
-            starts: for each sequence the place from which on it is still to be told.
+            starts: from which place on each member is still to be told.
         """
         for waiting in self._waiting[:]:
             at, of_slot, member = waiting
@@ -130,7 +127,7 @@ class Endings:
                 continue
             self._waiting.remove(waiting)
             self._stream.drop(member)
-            if at > starts.get(member.sequence, 0):
+            if starts.is_before(member, at):
                 self.close(member, slot, at)
 
     def close(self, member: Member, slot: str, at: int) -> None:

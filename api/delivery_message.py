@@ -74,7 +74,6 @@ class Member:
         checked: for each shard, the number up to which changes are known to have been looked at.
         admitted: for each shard, the number up to which access need not be looked at: the storage
             was asked afterwards.
-        home: the shard the object is in by now, when the way there is still to be told; else "".
         fresh: whether its `since` may still be ahead of what this node has seen.
     """
 
@@ -85,7 +84,6 @@ class Member:
         "closing",
         "fresh",
         "group",
-        "home",
         "key",
         "low_half",
         "opening",
@@ -106,7 +104,6 @@ class Member:
         self.closing = sse.closing(subscription.url)
         self.checked: dict[str, int] = dict(subscription.since)
         self.admitted: Mapping[str, int] = {}
-        self.home = ""
         self.fresh = True
         self.low_half = 0
         self.group: Group[Member] | None = None

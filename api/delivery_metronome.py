@@ -57,11 +57,7 @@ class Ticker:
             most: how many ticks are told, of all metronomes.
         """
         self.stop()
-        members = [
-            member
-            for member in self._stream.members.values()
-            if member.subscription.metronome is not None
-        ]
+        members = list(self._stream.sources.metronomes.values())
         if not members or self._stream.held is not None:
             return
         now_s = self._stream.node.clock()
@@ -96,9 +92,9 @@ class Ticker:
 
 def tell_ended(stream: Stream, endings: Endings) -> None:
     """Tell the last ticks of metronomes that ended while the reader was away."""
-    for member in list(stream.members.values()):
+    for member in list(stream.sources.metronomes.values()):
         one = member.subscription
-        if one.metronome is None or one.ended is None:
+        if one.ended is None:
             continue
         slot = slot_name(one.event_type, one.id)
         told, last = event_ids.number_of(stream.start(member, slot, "")), one.ended.get(TICKS, 0)

@@ -22,13 +22,14 @@ from api import (
 )
 from api.delivery_endings import Endings, is_over
 from api.delivery_message import Message, plan
+from api.delivery_sources import Starts
 from api.matcher import Matcher
 from schemas import codec
 from schemas.errors import BadRecord, Unavailable
 from schemas.vocabulary import IN_ONESHOT
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Sequence
 
     from api.delivery_message import Member, Told
     from api.delivery_stream import Stream
@@ -92,14 +93,13 @@ class Past:
         await self._drain()
         if stream.overflowed:
             stream.held, stream.overflowed = [], False
-        self._index()
+        self._matchers.clear()
         await delivery_snapshots.tell_snapshots(stream, self._drain)
         delivery_metronome.tell_ended(stream, self._endings)
-        for event_type, shard in self._sources():
-            await self._read(event_type, shard, self.node.marks[event_type.name].get(shard, 0))
+        await self._tell_logs()
         held = stream.held
         assert held is not None
-        starts: dict[str, dict[int, int]] = {}
+        starts: dict[str, Starts] = {}
         done = 0
         while done < len(held) and not stream.finished:
             message = held[done]
@@ -123,13 +123,12 @@ class Past:
             stream.flush()
             await asyncio.sleep(_AHEAD_S)
 
-    def _index(self) -> None:
-        """Begin anew: the endings that are expected, and no index of members yet."""
-        self._matchers.clear()
-        self._endings.clear()
-        for member in self.stream.members.values():
-            if member.subscription.ended is not None:
-                self._endings.expect(member)
+    async def _tell_logs(self) -> None:
+        """Tell what the logs have, of each shard up to where the node is now."""
+        for name, shard in self.stream.sources.shards():
+            event_type = self.node.event_types.get(name)
+            if event_type is not None:
+                await self._read(event_type, shard, self.node.marks[name].get(shard, 0))
 
     def _matcher(self, event_type: str) -> Matcher[Member]:
         """Return an index of the stream's own members, the ended ones too, as live ones have it.
@@ -146,55 +145,48 @@ class Past:
                     found.add(one.inode, one.watch, member.key, member)
         return found
 
-    def _sources(self) -> Iterable[tuple[EventType, str]]:
-        return {
-            (one.event_type, shard): (self.node.event_types[one.event_type], shard)
-            for member in list(self.stream.members.values())
-            if (one := member.subscription).event_type in self.node.event_types
-            for shard in sorted(self.node.shards(one))
-        }.values()
+    def _starts(self, event_type: EventType, shard: str) -> Starts:
+        return Starts(self.stream.layers, channels.slot_name(event_type.name, shard), shard)
 
-    def _concerned(self, event_type: EventType, shard: str) -> list[Member]:
+    def _behind(self, event_type: EventType, starts: Starts, number: int) -> list[Member]:
+        """Return the members that have not been told all up to a number.
+
+        The others are not looked at: one that is new among thousands is alone behind.
+        """
+        at = event_ids.end_of(number)
         return [
             member
-            for member in self.stream.members.values()
-            if (one := member.subscription).event_type == event_type.name
-            and one.shard in ("", shard)
+            for member in self.stream.newer(starts.all_at(at))
+            if member.subscription.event_type == event_type.name and starts.is_before(member, at)
         ]
-
-    def _starts(self, event_type: EventType, shard: str) -> dict[int, int]:
-        slot = channels.slot_name(event_type.name, shard)
-        return {
-            member.sequence: self.stream.start(member, slot, shard)
-            for member in self._concerned(event_type, shard)
-        }
 
     async def _read(self, event_type: EventType, shard: str, up_to: int) -> None:
         """Tell what the log has of one shard, up to a number."""
         slot = channels.slot_name(event_type.name, shard)
         starts = self._starts(event_type, shard)
-        if min(starts.values(), default=0) < event_ids.end_of(up_to):
+        if self._behind(event_type, starts, up_to):
             log = self.node.logs[event_type.name]
             while not await log.wait_for(shard, up_to, WAIT_S):
                 if self.stream.wake.is_set():
                     raise Interrupted
             await self._losses(log, event_type, shard)
             starts = self._starts(event_type, shard)
-            after = event_ids.read_from(min(starts.values(), default=0))
-            async for value in self._values(log, event_type, shard, after, up_to):
+            async for value in self._values(log, event_type, shard, starts, up_to):
                 await self._tell_value(event_type, value, starts)
             await self._losses(log, event_type, shard)  # trimmed while it was read
         self._endings.tell(slot, event_ids.behind(up_to), starts)
         self.stream.advance(slot, event_ids.end_of(up_to))
 
     async def _values(
-        self, log: ReplayLog, event_type: EventType, shard: str, after: int, up_to: int
+        self, log: ReplayLog, event_type: EventType, shard: str, starts: Starts, up_to: int
     ) -> AsyncIterator[bytes]:
-        """Yield the messages that may concern the stream, no faster than its reader reads."""
-        watches = [one.subscription for one in self._concerned(event_type, shard)]
+        """Yield the messages that may concern who is behind, no faster than the reader reads."""
+        behind = self._behind(event_type, starts, up_to)
+        begin = min((starts.of(one) for one in behind), default=event_ids.end_of(up_to))
+        watches = [one.subscription for one in behind]
         watched = list({one.inode: None for one in watches})
         below = list({one.inode: None for one in watches if one.watch.recursive})
-        chunks = aiter(log.read(shard, watched, below, after, up_to))
+        chunks = aiter(log.read(shard, watched, below, event_ids.read_from(begin), up_to))
         while (chunk := await self._next(chunks)) is not None:
             for _, value in chunk:
                 yield value
@@ -207,9 +199,7 @@ class Past:
         async with self.node.reading:
             return await anext(chunks, None)
 
-    async def _tell_value(
-        self, event_type: EventType, value: bytes, starts: Mapping[int, int]
-    ) -> None:
+    async def _tell_value(self, event_type: EventType, value: bytes, starts: Starts) -> None:
         try:
             message = Message(event_type, codec.decode_head(value), value)
             await self._tell(message, starts)
@@ -220,26 +210,24 @@ class Past:
         """Say what was trimmed before it could be told, and go on with what is there."""
         async with self.node.reading:
             floor = (await log.state([shard])).floors.get(shard, 0)
-        slot = channels.slot_name(event_type.name, shard)
-        lost = [
-            one
-            for member in self._concerned(event_type, shard)
-            if (one := member.subscription).ended is None
-            and event_ids.read_from(self.stream.start(member, slot, shard)) < floor
-        ]
+        if not floor:
+            return
+        behind = self._behind(event_type, self._starts(event_type, shard), floor)
+        lost = [member.subscription for member in behind if member.is_active]
         for one in lost:
             self.stream.system(sse.EVENT_LOSS, subscription=one.url, path=one.watch.path)
         if lost:
+            slot = channels.slot_name(event_type.name, shard)
             self.stream.advance(slot, event_ids.end_of(floor))
 
-    async def _tell(self, message: Message, starts: Mapping[int, int]) -> None:
+    async def _tell(self, message: Message, starts: Starts) -> None:
         """Tell a message to those members that have not come past it."""
         shard, slot, endings = message.shard, message.slot, self._endings
         endings.tell(slot, event_ids.place(message.number), starts)
         groups = self._matcher(message.event_type.name).find(message.head)
         for told in plan(message, groups) if groups else ():
-            one = told.member.subscription
-            if told.at <= starts.get(told.member.sequence, told.at) or is_over(one, told, shard):
+            is_new = starts.is_before(told.member, told.at)
+            if not is_new or is_over(told.member.subscription, told, shard):
                 continue
             endings.tell(slot, told.at, starts)
             await self._tell_one(message, told)

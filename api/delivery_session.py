@@ -16,7 +16,7 @@ from api.delivery_metronome import TICKS, Ticker
 from api.delivery_past import Past, SlowReader
 from api.delivery_sink import Nowhere
 from api.delivery_stream import Stream
-from api.event_ids import Layer
+from api.event_ids import Layer, normal
 from api.signal import Signal
 from schemas.errors import Unavailable
 
@@ -161,7 +161,7 @@ class Session(Stream):
         """Find out from where each subscription is to be told."""
         attachment = await hand_over(self.node.store, self._attachment)
         for subscription in attachment.subscriptions:
-            self.add(subscription)
+            self._endings.expect(self.add(subscription))
         self.channel = attachment.channel
         self.generation = attachment.channel.generation
         self.version = attachment.channel.version
@@ -197,9 +197,9 @@ class Session(Stream):
         """Add a subscription that is new."""
         self.flush()
         self.fall_behind()
-        self.add(subscription)
+        self._endings.expect(self.add(subscription))
         self.generation = subscription.sequence
-        self.layers.append(Layer(self.generation, {}))
+        self.layers = list(normal([*self.layers, Layer(self.generation, {})]))
         if not subscription.continues:
             self.system(sse.NEW_SUBSCRIPTION, subscription=subscription.url)
 

@@ -34,12 +34,12 @@ async def find_homes(stream: Stream) -> bool:
     Their readers have been told of a loss. Return whether there were any.
     """
     stray = [
-        member
-        for member in stream.members.values()
-        if member.is_active and _has_missed_its_move(stream, member)
+        (member, home)
+        for sequence, home in stream.homes.items()
+        if _has_missed_its_move(stream, member := stream.members[sequence], home)
     ]
-    for member in stray:
-        await _carry_on(stream, member, member.home, 0, ended_at=_mark(stream, member))
+    for member, home in stray:
+        await _carry_on(stream, member, home, 0, ended_at=_mark(stream, member))
     return bool(stray)
 
 
@@ -48,9 +48,9 @@ def _mark(stream: Stream, member: Member) -> int:
     return stream.node.marks.get(one.event_type, {}).get(one.shard, 0)
 
 
-def _has_missed_its_move(stream: Stream, member: Member) -> bool:
+def _has_missed_its_move(stream: Stream, member: Member, home: str) -> bool:
     shard = member.subscription.shard
-    if not member.home or member.home == shard:
+    if home in {"", shard} or not member.is_active:
         return False
     return _mark(stream, member) >= member.admitted.get(shard, 0)
 

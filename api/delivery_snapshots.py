@@ -34,14 +34,19 @@ async def tell_snapshots(stream: Stream, drain: Callable[[], Awaitable[None]]) -
         stream: a stream that is behind.
         drain: waits until the reader has taken most of what was told.
     """
-    for member in list(stream.members.values()):
-        one = member.subscription
-        if one.snapshot and one.ended is None and snapshot_is_due(stream.layer_of(member)):
-            await _tell(stream, member, drain)
+    past = 0
+    for layer in stream.layers:
+        for member in stream.newer(past) if snapshot_is_due(layer) else ():
+            one = member.subscription
+            if one.snapshot and one.ended is None and member.sequence <= layer.generation:
+                await _tell(stream, member, layer, drain)
+        past = layer.generation
 
 
-async def _tell(stream: Stream, member: Member, drain: Callable[[], Awaitable[None]]) -> None:
-    layer, slot = stream.layer_of(member), snapshot_slot(member.sequence)
+async def _tell(
+    stream: Stream, member: Member, layer: Layer, drain: Callable[[], Awaitable[None]]
+) -> None:
+    slot = snapshot_slot(member.sequence)
     done = event_ids.number_of(layer.places.get(slot, 0))
     name = member.subscription.snapshot
     async for chunk in await stream.node.store.read_snapshot(stream.channel.id, name, done):

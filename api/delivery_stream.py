@@ -7,13 +7,14 @@ messages that arrive meanwhile wait in `held`.
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any
 
 from api import event_ids, sse
-from api.channels import slot_name
 from api.delivery_message import Member
 from api.delivery_node import HELD_MESSAGES
 from api.delivery_sink import frames
+from api.delivery_sources import Sources, Starts
 from api.event_ids import Ids, Layer
 from api.signal import Signal
 from pipeline.authz import caveats, scope
@@ -35,7 +36,10 @@ class Stream:
         channel: its channel as it was when the stream was opened.
         connection: this connection's name.
         principal: who reads.
-        members: its subscriptions by sequence.
+        members: its subscriptions by sequence, in that order.
+        sources: where their events come from.
+        homes: of those whose object is in another shard by now, when the way there is still to be
+            told, that shard, by sequence.
         held: None when live; else live messages that wait.
         overflowed: more came than are kept waiting.
         layers: what it was told, while it is behind.
@@ -46,9 +50,9 @@ class Stream:
     """
 
     __slots__ = (
-        "_beyond", "_sources", "batched", "channel", "compact", "connection", "credentials",
-        "decisions", "finished", "generation", "held", "ids", "layers", "members", "node",
-        "overflowed", "pending", "principal", "quiet", "restricted", "sink", "ticks",
+        "_beyond", "batched", "channel", "compact", "connection", "credentials", "decisions",
+        "finished", "generation", "held", "homes", "ids", "layers", "members", "node",
+        "overflowed", "pending", "principal", "quiet", "restricted", "sink", "sources", "ticks",
         "told_since_saved", "wake",
     )  # fmt: skip
 
@@ -60,6 +64,8 @@ class Stream:
         self.connection = connection
         self.credentials = credentials
         self.members: dict[int, Member] = {}
+        self.sources = Sources(node)
+        self.homes: dict[int, str] = {}
         self.held: list[Message] | None = []
         self.overflowed = False
         self.layers: list[Layer] = []
@@ -75,7 +81,6 @@ class Stream:
         self.finished = False
         self.quiet = True
         self._beyond: dict[str, int] = {}
-        self._sources: dict[str, tuple[str, str | None]] | None = None
         self.become(principal)
 
     def become(self, principal: Principal) -> None:
@@ -93,7 +98,7 @@ class Stream:
         self._tell_alone()
         member = Member(self, subscription, next(self.node.keys))
         self.members[member.sequence] = member
-        self._sources = None
+        self.sources.add(member)
         if subscription.ended is None or self.node.is_ahead(subscription):
             self.node.add(member)
         return member
@@ -101,9 +106,18 @@ class Stream:
     def drop(self, member: Member) -> None:
         """Take a member out."""
         self.node.remove(member)
-        self.members.pop(member.sequence, None)
+        if self.members.pop(member.sequence, None) is not None:
+            self.sources.remove(member)
+            self.homes.pop(member.sequence, None)
         if not self.finished:
             self.settle()
+
+    def newer(self, generation: int) -> list[Member]:
+        """Return the members above a generation, by sequence; the others are not looked at."""
+        found = itertools.takewhile(
+            lambda member: member.sequence > generation, reversed(self.members.values())
+        )
+        return list(found)[::-1]
 
     def may_see(self, telling: Telling) -> bool:
         """Whether the reader may see an event, by its own scope and the token's restrictions."""
@@ -117,16 +131,8 @@ class Stream:
 
     def slots(self) -> dict[str, int]:
         """Return the place of a stream that is live, in each slot it concerns."""
-        if self._sources is None:
-            self._sources = {}
-            for member in self.members.values():
-                one = member.subscription
-                if one.metronome is not None:
-                    self._sources[slot_name(one.event_type, one.id)] = (one.event_type, None)
-                for shard in self.node.shards(one):
-                    self._sources[slot_name(one.event_type, shard)] = (one.event_type, shard)
         places: dict[str, int] = {}
-        for slot, (event_type, of_shard) in self._sources.items():
+        for slot, (event_type, of_shard) in self.sources.slots().items():
             if of_shard is None:
                 places[slot] = event_ids.place(self.ticks.get(slot, 0))
             else:
@@ -142,17 +148,7 @@ class Stream:
 
     def start(self, member: Member, slot: str, shard: str) -> int:
         """Return the place from which a member of a stream that is behind is still to be told."""
-        begun = member.subscription.since.get(shard)
-        since = 0 if begun is None else event_ids.end_of(begun)
-        return max(since, self.layer_of(member).places.get(slot, 0))
-
-    def layer_of(self, member: Member) -> Layer:
-        """Return the layer that says what a member of a stream that is behind was told."""
-        for layer in self.layers:
-            if member.sequence <= layer.generation:
-                return layer
-        self.layers.append(Layer(member.sequence, {}))
-        return self.layers[-1]
+        return Starts(self.layers, slot, shard).of(member)
 
     def advance(self, slot: str, at: int) -> None:
         """Say that everybody has been told all up to a place."""
@@ -194,10 +190,9 @@ class Stream:
         self.flush()
         self.held = None
         self._beyond.clear()
-        for member in self.members.values():
-            if member.subscription.metronome is not None:
-                slot = slot_name(member.subscription.event_type, member.subscription.id)
-                self.ticks[slot] = event_ids.number_of(self.start(member, slot, ""))
+        for member in self.sources.metronomes.values():
+            slot = member.subscription.slot
+            self.ticks[slot] = event_ids.number_of(self.start(member, slot, ""))
         places = self.slots()
         for slot, at in self.layers[-1].places.items():
             if at > places.get(slot, at):
@@ -207,7 +202,6 @@ class Stream:
 
     def settle(self) -> None:
         """Find out how ids are made, and who is told how, now that something is different."""
-        self._sources = None
         if self.held is None:
             self.compact = self._is_short(Layer(self.generation, self.slots()))
             if self.compact and not self.restricted and len(self.members) == 1:

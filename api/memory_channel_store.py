@@ -145,8 +145,9 @@ class MemoryChannelStore(MemoryChannels):
         kept.subscriptions[sequence] = found.replace(ended=dict(ended), end=end)
         if kept.active.get((found.event_type, found.id)) == sequence:
             del kept.active[found.event_type, found.id]
-        over = sorted(set(kept.subscriptions) - set(kept.active.values()))[:-MAXIMUM_ENDED]
-        await self.forget(channel_id, over)
+        if len(kept.subscriptions) - len(kept.active) > MAXIMUM_ENDED:
+            over = sorted(set(kept.subscriptions) - set(kept.active.values()))[:-MAXIMUM_ENDED]
+            await self.forget(channel_id, over)
         self._changed(kept, sequence)
 
     async def carry_on(

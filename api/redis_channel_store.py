@@ -193,8 +193,10 @@ class RedisChannelStore(RedisChannels):
     async def forget(self, channel_id: str, sequences: Sequence[int]) -> None:
         """Drop ended subscriptions."""
         if sequences:
-            kept = self._key("channel", channel_id, "subscriptions")
-            await self._redis.hdel(kept, *map(str, sequences))
+            async with self._redis.pipeline(transaction=True) as pipe:
+                pipe.hdel(self._key("channel", channel_id, "subscriptions"), *sequences)
+                pipe.zrem(self._key("channel", channel_id, "ended"), *sequences)
+                await pipe.execute()
 
     @guarded
     async def restore(self, attachment: Attachment, connection: str) -> None:

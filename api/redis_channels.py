@@ -5,6 +5,7 @@ Keys, below the prefix:
     channel:<id>                 hash: the channel, who has it (`connection`), who is leaving
     channel:<id>:subscriptions   hash: sequence -> JSON, active and ended ones
     channel:<id>:active          hash: <type>/<id> -> sequence
+    channel:<id>:ended           sorted set: the sequences of ended ones
     channel:<id>:snapshots       set: the names of its snapshots
     channel:<id>:snapshot:<name> list: the payloads
     owner:<owner key>            sorted set: channel ids by the order they were made
