@@ -125,9 +125,10 @@ class Hub:
         streams = list(self._streams.values())
         for stream in streams:
             stream.shut_down()
-        for stream in streams:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stream.ended.wait(), _REFRESH_S)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_REFRESH_S):
+                for stream in streams:
+                    await stream.ended.wait()
         await tasks.end(self._tasks)
 
     async def connect(
@@ -172,6 +173,8 @@ class Hub:
             on_end=self._forget,
         )
         self._streams[channel_id] = session
+        if self._stopping:  # it began to stop while the store was asked
+            session.shut_down()
         return session
 
     def marks(self, event_type: str) -> Mapping[str, int]:

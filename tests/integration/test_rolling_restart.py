@@ -142,6 +142,8 @@ def test_nothing_is_lost_and_nothing_double(
         begin_s = time.monotonic()
         for burst in bursts:
             burst.start()
+        # Who was never told anything has no id, and would go on elsewhere with what is new there.
+        assert wait_until(lambda: crowd.slowest() > 0, timeout_s=CATCH_UP_S), crowd.state()
         for node in range(3):
             seen = len(crowd.told)
             assert wait_until(

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from api.memory_channel_store import MemoryChannelStore
 from pipeline.authz.principal import Restrictions
 from pipeline.replay.memory_log import MemoryReplayLog
 from schemas.errors import Unavailable
 from tests import builders
 from tests.delivery_world import DATA, ROOT, ListSink, World, last_id, names
+
+if TYPE_CHECKING:
+    from api.channel_store import Attachment
 
 PRIVATE = "0:0:755 0:0:700"
 
@@ -242,3 +246,32 @@ async def test_a_missed_notice_is_found_out(deleted: bool) -> None:
             await world.subscribe(channel.id, "/other")
             await sink.until(lambda sink: len(sink.frames) == 1, 15)
             assert kinds(sink) == ["NEW_SUBSCRIPTION"]
+
+
+class SlowStore(MemoryChannelStore):
+    """A store that answers who opens a stream when it may."""
+
+    def __init__(self) -> None:
+        super().__init__(asyncio.get_running_loop().time)
+        self.asked, self.may_answer = asyncio.Event(), asyncio.Event()
+
+    async def attach(self, channel_id: str, connection: str) -> Attachment:
+        self.asked.set()
+        await self.may_answer.wait()
+        return await super().attach(channel_id, connection)
+
+
+async def test_a_stream_that_is_being_opened_when_its_node_stops_hears_of_it_too() -> None:
+    """It was not there yet when the others were told; it must not be left to the last limit."""
+    store = SlowStore()
+    async with World(store=store) as world:
+        channel = await world.channel()
+        await world.subscribe(channel.id)
+        opening = asyncio.create_task(world.connect(channel.id))
+        await store.asked.wait()
+        await world.hubs[0].stop()
+        store.may_answer.set()
+        sink = await opening
+        await sink.until(lambda sink: sink.is_closed)
+        assert sink.frames == [("SYSTEM", "", '{"type":"SHUTDOWN"}')]
+        assert world.hubs[0].connections == 0
