@@ -14,6 +14,7 @@ from aiokafka.errors import KafkaError
 
 from pipeline.event_types.inotify import EVENT_TYPE
 from schemas import codec, vocabulary
+from schemas.errors import BadRecord
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,11 +55,14 @@ async def _partitions(bootstrap: str, topic: str) -> list[int]:
 
 
 def records(bootstrap: str, topic: str, schema: str) -> list[dict[str, Any]]:
-    """Return a topic's records, each shard's in order, repeats left out."""
+    """Return a topic's records, each shard's in order, without repeats and what is no record."""
     marks: dict[str, int] = {}
     found = []
     for value in asyncio.run(_read(bootstrap, topic)):
-        record = codec.decode(schema, value)
+        try:
+            record = codec.decode(schema, value)
+        except BadRecord:
+            continue
         if record["number"] > marks.get(record["shard"], 0):
             marks[record["shard"]] = record["number"]
             found.append(record)

@@ -40,7 +40,10 @@ def test_it_says_where_everything_is(stack: Stack) -> None:
         login = (user, env[f"{user.upper()}_PASSWORD"])
         said = httpx.get(f"{env['REST_URL']}/api/v1/user", auth=login)
         assert said.json()["username"] == user
-        assert httpx.request("PROPFIND", env["WEBDAV_URL"], auth=login).status_code == 207
+        found = httpx.request(
+            "PROPFIND", env["WEBDAV_URL"], auth=login, headers={"Depth": "0"}, timeout=60
+        )
+        assert found.status_code == 207
 
 
 def test_the_demo_holds(stack: Stack) -> None:
