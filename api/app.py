@@ -79,7 +79,7 @@ def limits(settings: ApiSettings, *, clock: Callable[[], float]) -> Limits:
 def _storage_http(settings: ApiSettings) -> httpx.AsyncClient:
     return httpx.AsyncClient(
         base_url=settings.storage,
-        timeout=httpx.Timeout(settings.storage_timeout_s, connect=2.0),
+        timeout=settings.storage_timeout_s,
         # Connections are given up before the storage does: a request never meets a closing one.
         limits=httpx.Limits(
             max_connections=500, max_keepalive_connections=50, keepalive_expiry=2.0
