@@ -75,15 +75,13 @@ async def test_one_more_watch_costs_the_same_in_a_channel_of_hundreds() -> None:
         sink = await world.connect(channel.id)
         await world.until_live(sink)
         lines = Lines()
-        made, ended = {}, {}
-        for count in range(1, MANY + 1):
-            made[count] = await lines.of(_grow(world, sink, channel.id, count))
-            if count in {FEW, MANY}:
-                ended[count] = await lines.of(_shrink(world, sink, channel.id, count - 5))
-        assert made[FEW] > FEW
-        assert ended[FEW] > FEW
-        assert made[MANY] < made[FEW] + FEW, made
-        assert ended[MANY] < ended[FEW] + FEW, ended
+        made = [await lines.of(_grow(world, sink, channel.id, n)) for n in range(MANY)]
+        ended = [await lines.of(_shrink(world, sink, channel.id, n)) for n in range(MANY)]
+        # The least of several: what a node does for a stream once a second is left out.
+        assert min(made) > FEW
+        assert min(ended) > FEW
+        assert min(made[-FEW:]) < min(made[1:FEW]) + FEW
+        assert min(ended[:FEW]) < min(ended[-FEW:-1]) + FEW
 
 
 async def test_what_happened_before_a_late_watch_came_is_told_to_it_alone() -> None:
