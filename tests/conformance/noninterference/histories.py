@@ -171,11 +171,12 @@ _EXTRAS = (
     '{"flags":["IN_CREATE","IN_MOVE","IN_ONESHOT"]}',
     '{"flags":["IN_ALL_EVENTS","IN_DONT_FOLLOW"]}', '{"flags":["IN_ALL_EVENTS","IN_ONLYDIR"]}',
 )  # fmt: skip
+_WATCHED = st.one_of(st.sampled_from(OPEN), _LOOKED_AT)
 SUBSCRIBE = st.one_of(
-    st.builds(Subscribe, _LOOKED_AT, st.just("inotify"), st.booleans(), st.sampled_from(_EXTRAS)),
+    st.builds(Subscribe, _WATCHED, st.just("inotify"), st.booleans(), st.sampled_from(_EXTRAS)),
     st.builds(
         Subscribe,
-        _LOOKED_AT,
+        _WATCHED,
         st.sampled_from(["transfer", "replication"]),
         st.booleans(),
         st.sampled_from(_EXTRAS[:4]),
@@ -188,7 +189,11 @@ STEPS: st.SearchStrategy[Step] = st.one_of(
     VISIBLE,
     st.builds(Ask, _LOOKED_AT, st.just("")),
     st.builds(Ask, st.sampled_from(CLOSED[:3]), st.just("")),
-    st.builds(Ask, st.one_of(_SECRET_PATHS, _OPEN_PATHS), st.sampled_from(_TRIED)),
+    st.builds(
+        Ask,
+        st.one_of(_SECRET_PATHS, _OPEN_PATHS, st.sampled_from(OPEN)),
+        st.sampled_from(_TRIED),
+    ),
     SUBSCRIBE,
     SUBSCRIBE,
     st.builds(Unsubscribe, st.integers(0, 3)),

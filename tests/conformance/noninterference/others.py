@@ -84,6 +84,8 @@ class Others:
         ]:
             storage.mkdir(SYSTEM, path)
             self._set(path, access)
+        for path in h.OPEN:
+            storage.write(SYSTEM, f"{path}/v1", b"here from the beginning")
         storage.symlink(SYSTEM, "/pub/hid/h0", h.LINK)
         storage.symlink(SYSTEM, "/pub/hid", h.WAY)
 
