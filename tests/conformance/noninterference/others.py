@@ -105,6 +105,8 @@ class Others:
         touched = (path, other) if kind == "rename" else (path,)
         if not all(self._is_hidden(one) for one in touched):
             return
+        if kind == "symlink" and other.startswith(h.CLOSABLE):
+            return  # what is written through it would be seen where it leads
         with contextlib.suppress(OperationFailed):
             self._provide(BOB, path, kind)
             match kind:
