@@ -182,7 +182,10 @@ SUBSCRIBE = st.one_of(
         st.sampled_from(_EXTRAS[:4]),
     ),
 )
-_TRIED = ("DELETE", "mkdir", "mv", "chmod", "chgrp", "acl", "symlink", "set-xattr", "rm-label")
+_TRIED = (
+    "DELETE", "DELETE", "DELETE", "mkdir", "mv", "chmod", "chgrp", "acl", "symlink", "set-xattr",
+    "rm-label",
+)  # fmt: skip
 STEPS: st.SearchStrategy[Step] = st.one_of(
     VISIBLE,
     VISIBLE,
