@@ -17,7 +17,9 @@ from schemas import topics as known_topics
 from schemas.errors import SettingsError, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+
+    from aiokafka import AIOKafkaConsumer, TopicPartition
 
 _MOST_REPLICAS = 3
 _TIMEOUT_S = 30.0
@@ -101,6 +103,26 @@ async def cluster_id(bootstrap: str) -> str:
         raise Unavailable(f"Kafka at {bootstrap} does not answer: {name}: {error}") from error
     finally:
         await admin.close()
+
+
+async def go_on(
+    consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition], known: Mapping[int, int]
+) -> None:
+    """Read partitions from the offsets that are known, others from their beginning.
+
+    Args:
+        consumer: without a group and without a default offset; started.
+        partitions: all that it reads from now on.
+        known: the next offset, by the partition's number.
+    """
+    # Nothing is awaited before every partition has its place: none has a default.
+    consumer.assign(partitions)
+    for partition in partitions:
+        if partition.partition in known:
+            consumer.seek(partition, known[partition.partition])
+    new = [each for each in partitions if each.partition not in known]
+    if new:
+        await consumer.seek_to_beginning(*new)
 
 
 async def _partition_counts(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, int]:

@@ -153,14 +153,6 @@ def has_children(db: sqlite3.Connection, parent: bytes) -> bool:
     return found is not None
 
 
-def count_children(db: sqlite3.Connection, parent: bytes) -> int:
-    """Return how many objects a directory has."""
-    count: int = db.execute("SELECT count(*) FROM inodes WHERE parent = ?", (parent,)).fetchone()[
-        0
-    ]
-    return count
-
-
 def insert(db: sqlite3.Connection, inode: Inode) -> None:
     """Add an object."""
     db.execute(_INSERT, inode)

@@ -18,7 +18,7 @@ from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from pipeline.ingest import notices
 from schemas.errors import Unavailable
-from schemas.kafka_topics import cluster_id
+from schemas.kafka_topics import cluster_id, go_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -91,14 +91,7 @@ class Claims:
         self._claim_again()
         try:
             await self._consumer.start()
-            # Nothing is awaited before every partition has its place: none has a default.
-            self._consumer.assign(self._partitions)
-            for partition in self._partitions:
-                if partition.partition in known:
-                    self._consumer.seek(partition, known[partition.partition])
-            new = [each for each in self._partitions if each.partition not in known]
-            if new:
-                await self._consumer.seek_to_beginning(*new)
+            await go_on(self._consumer, self._partitions, known)
         except (KafkaError, OSError) as error:
             raise Unavailable(f"Kafka cannot be reached: {error!r}") from error
 

@@ -14,7 +14,7 @@ from pipeline.event_types.replication import EVENT_TYPE
 from pipeline.replication.catalogue import Batch
 from schemas import codec, topics
 from schemas.errors import BadRecord, Unavailable
-from schemas.kafka_topics import cluster_id
+from schemas.kafka_topics import cluster_id, go_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -82,14 +82,7 @@ class Follower:
         try:
             await self._producer.start()
             await self._consumer.start()
-            # Nothing is awaited before every partition has its place: none has a default.
-            self._consumer.assign(self._partitions)
-            for partition in self._partitions:
-                if partition.partition in known:
-                    self._consumer.seek(partition, known[partition.partition])
-            new = [each for each in self._partitions if each.partition not in known]
-            if new:
-                await self._consumer.seek_to_beginning(*new)
+            await go_on(self._consumer, self._partitions, known)
         except (KafkaError, OSError) as error:
             raise Unavailable(f"Kafka cannot be reached: {error!r}") from error
 
