@@ -14,6 +14,8 @@ import os
 import shutil
 import signal
 import sys
+import threading
+from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Final
 
 from pipeline.ingest.runners import child
@@ -37,6 +39,9 @@ _LOG: Final = "printed"
 _LOOK_S: Final = 0.2
 _CHECK_S: Final = 60.0
 _REASON_BYTES: Final = 2000
+_CHILDREN: Final = threading.Lock()
+"""`multiprocessing` asks after all its children whenever it starts one, and of two threads that
+ask after the same child one is told 255: so one asks at a time."""
 
 
 class LocalRunner:
@@ -72,8 +77,8 @@ class LocalRunner:
         self._processes.set_forkserver_preload([child.__name__, *sorted(modules)])
         # The first process waits until all is loaded; let it not be somebody's job.
         first = self._processes.Process(target=_nothing)
-        await asyncio.to_thread(first.start)
-        await asyncio.to_thread(first.join)
+        await asyncio.to_thread(_start, first)
+        await asyncio.to_thread(_end, first)
 
     async def run(self, job: Job, begun: Callable[[], None]) -> None:
         """Download, run, upload; see `base.Runner`."""
@@ -132,7 +137,7 @@ class LocalRunner:
             output_bytes=function.output_bytes,
         )
         process = self._processes.Process(target=child.main, args=(work,))
-        starting = asyncio.create_task(asyncio.to_thread(process.start))
+        starting = asyncio.create_task(asyncio.to_thread(_start, process))
         try:
             # A thread cannot be cancelled: what it starts has to be ended in any case.
             await asyncio.shield(starting)
@@ -143,14 +148,31 @@ class LocalRunner:
             await asyncio.wait({starting})
             if starting.exception() is None:
                 _kill(process)
-                await asyncio.to_thread(process.join)
-                process.close()
+                await asyncio.to_thread(_end, process)
         if status != 0:
             raise _failure(status, function, directory / _LOG)
 
 
 def _nothing() -> None:
     """Be the child that shows that children can be made."""
+
+
+def _start(process: ForkServerProcess) -> None:
+    with _CHILDREN:
+        process.start()
+
+
+def _exit_status(process: ForkServerProcess) -> int:
+    with _CHILDREN:
+        return process.exitcode if process.exitcode is not None else 255
+
+
+def _end(process: ForkServerProcess) -> None:
+    """Wait for the end of a child and let go of it."""
+    wait([process.sentinel])
+    with _CHILDREN:
+        process.join()
+        process.close()
 
 
 async def _check_loads(python: str) -> None:
@@ -206,7 +228,7 @@ async def _status(process: ForkServerProcess, function: Function, log: Path) -> 
                 raise FunctionFailed(f"it printed more than {function.log_bytes} bytes")
     finally:
         loop.remove_reader(process.sentinel)
-    return process.exitcode if process.exitcode is not None else 255
+    return await asyncio.to_thread(_exit_status, process)
 
 
 def _size_bytes(file: Path) -> int:

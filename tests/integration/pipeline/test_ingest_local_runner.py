@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
+import time
+from dataclasses import replace
+from multiprocessing import forkserver
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -243,3 +246,35 @@ async def test_a_function_that_cannot_be_loaded_is_told_at_start(
 ) -> None:
     with pytest.raises(SettingsError, match="no attribute 'absent'"):
         await run(client, tmp_path, job(storage, "absent"))
+
+
+async def test_a_child_that_ends_while_another_starts_keeps_its_status(
+    storage: PlainStorage,
+    client: httpx.AsyncClient,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Starting a child asks after all others; here both who ask for its end ask at once."""
+    read = forkserver.read_signed
+
+    def read_late(pipe: int) -> Any:
+        time.sleep(0.1)
+        return read(pipe)
+
+    monkeypatch.setattr(forkserver, "read_signed", read_late)
+    first, second = job(storage, "until_told"), job(storage, "shout")
+    second = replace(second, trigger=replace(second.trigger, id="sim:2:rule"))
+    functions = [first.function, second.function]
+    runner = LocalRunner(functions, directory=tmp_path, transfers=Transfers(client, 20))
+    await runner.start([])
+    ending = asyncio.create_task(runner.run(first, lambda: None))
+    async with asyncio.timeout(30):
+        while not (tmp_path / first.name / "here").exists():
+            await asyncio.sleep(0.01)
+
+    def end_the_first() -> None:
+        (tmp_path / first.name / "go").touch()
+        time.sleep(0.5)  # it ends while nobody can look
+
+    await runner.run(second, end_the_first)
+    await ending
