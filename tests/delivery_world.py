@@ -76,7 +76,7 @@ class ListSink:
         found = _FRAME.findall(self.data)
         return [(kind.decode(), name.decode(), data.decode()) for kind, name, data in found]
 
-    async def until(self, enough: Callable[[ListSink], bool], timeout_s: float = 10.0) -> None:
+    async def until(self, enough: Callable[[ListSink], bool], timeout_s: float = 30.0) -> None:
         """Wait until what was read is enough."""
         try:
             async with asyncio.timeout(timeout_s):
@@ -266,7 +266,7 @@ class World:
     async def until_live(self, sink: ListSink) -> None:
         """Wait until a stream has come to the present."""
         stream = self.stream_of(sink)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while stream.held is not None:
                 await asyncio.sleep(0.001)
 

@@ -22,7 +22,8 @@ Told = tuple[str, str, str]
 EXP, HOME = "/data/exp", "/home/alice"
 _WHILE_AWAY = 20
 _MEASURED = 200
-_ARRIVAL_S = 15.0
+_ARRIVAL_S = 60.0
+_ANSWER_S = 60.0
 
 
 def uploaded(directory: str, name: str) -> list[Told]:
@@ -164,7 +165,7 @@ class Demo:
     def _put(self, path: str) -> None:
         login = ("alice", password("alice"))
         url = f"{self.stack.webdav_url}{path}"
-        httpx.put(url, content=b"x" * 100, auth=login).raise_for_status()
+        httpx.put(url, content=b"x" * 100, auth=login, timeout=_ANSWER_S).raise_for_status()
 
     def measure(self) -> None:
         """How long news is on its way, one at a time."""
@@ -211,7 +212,7 @@ class Demo:
         paths = [f"{directory}/{name}" for directory, name in names] + [
             f"/data/for-everyone-{self._tag}.txt"
         ]
-        with httpx.Client(auth=login) as client:
+        with httpx.Client(auth=login, timeout=_ANSWER_S) as client:
             for path in paths:
                 client.delete(f"{self.stack.webdav_url}{path}")
 

@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -20,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 if TYPE_CHECKING:
-    import random
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
@@ -28,6 +28,9 @@ _STEP_S = 0.05
 _SAME_START_S = 0.02
 _KILL_WAIT_S = 10.0
 _PORT_WAIT_S = 1.0
+_GIVEN_FROM = range(10_100, 20_000)  # no browser talks to 10080
+_CHANCE = random.SystemRandom()
+_given: set[int] = set()
 
 
 class StartError(Exception):
@@ -49,12 +52,18 @@ def wait_until(condition: Callable[[], bool], *, timeout_s: float) -> bool:
 
 
 def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
-    """Return ports that nobody listens on now, all different."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind((host, 0))
-        return [each.getsockname()[1] for each in sockets]
+    """Return ports that nobody listens on now, all different, and none that was given before.
+
+    None that the system gives to connections: it would be taken again before it is used, or while
+    its server is killed and started.
+    """
+    found: list[int] = []
+    while len(found) < count:
+        port = _CHANCE.choice(_GIVEN_FROM)
+        if port not in _given and _can_bind(host, port):
+            _given.add(port)
+            found.append(port)
+    return found
 
 
 def free_range(count: int, choose: random.Random) -> int:

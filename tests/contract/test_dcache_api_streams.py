@@ -79,7 +79,7 @@ def test_a_metronome_as_in_dcaches_book(channel: str) -> None:
     with Stream(channel) as stream:
         url = _subscribe(channel, {"delay": 0.2, "count": 1}, "metronome")
         events = stream.until(3)
-        assert processes.wait_until(lambda: call("GET", url).status == 404, timeout_s=5)
+        assert processes.wait_until(lambda: call("GET", url).status == 404, timeout_s=30)
     assert [event.kind for event in events] == ["SYSTEM", "metronome", "SYSTEM"]
     assert _system(stream) == [("NEW_SUBSCRIPTION", url), ("SUBSCRIPTION_CLOSED", url)]
     assert events[1].data == {"event": "tick", "subscription": url}
@@ -156,7 +156,7 @@ def test_one_request_goes_on_where_its_last_event_was(
 ) -> None:
     """A browser comes back with the same query and Last-Event-ID, perhaps to another node."""
     url = f"{front}/api/v1/events/stream?watch={directory}&flags=IN_CREATE"
-    before = len(call("GET", f"{front}/api/v1/events/channels").json)
+    before = set(call("GET", f"{front}/api/v1/events/channels").json)
     with Stream(url) as stream, api_site.webdav() as door:
         door.request("MKCOL", f"{directory}/a").raise_for_status()
         (first,) = stream.until(1)
@@ -165,7 +165,7 @@ def test_one_request_goes_on_where_its_last_event_was(
     with Stream(url, headers={"Last-Event-ID": first.id or ""}) as stream:
         stream.until(1)
     assert stream.masks() == [("b", "IN_CREATE")]
-    assert len(call("GET", f"{front}/api/v1/events/channels").json) == before + 1
+    assert len(set(call("GET", f"{front}/api/v1/events/channels").json) - before) == 1
 
 
 def test_two_equal_streams_do_not_compete(api_site: ApiSite, front: str, directory: str) -> None:
@@ -231,11 +231,12 @@ def test_a_snapshot_comes_first_and_nothing_is_missing_after_it(
 )
 def test_queries_that_are_refused(front: str, query: str, words: str) -> None:
     """400 with a sentence; no channel is left behind."""
-    before = call("GET", f"{front}/api/v1/events/channels", "carol").json
+    before = set(call("GET", f"{front}/api/v1/events/channels", "carol").json)
     answer = call("GET", f"{front}/api/v1/events/stream?{query}", "carol")
     assert answer.status == 400, answer
     assert json.loads(answer.body)["detail"].startswith(words)
-    assert call("GET", f"{front}/api/v1/events/channels", "carol").json == before
+    # Some of an earlier test may have come to their end meanwhile.
+    assert set(call("GET", f"{front}/api/v1/events/channels", "carol").json) <= before
 
 
 @pytest.mark.rule("SHUTDOWN")

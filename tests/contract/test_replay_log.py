@@ -341,7 +341,7 @@ async def test_memory_is_bounded_and_the_floor_says_what_went(small: RedisReplay
 async def test_age_lets_go_of_whole_segments(redis_url: str, redis_prefix: str) -> None:
     async with redis_log(redis_url, redis_prefix, max_age_s=0.2) as log:
         await log.append([batch(entry(1), offset=1)])
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             number = 1
             while not (await log.state()).floors:
                 number += 1

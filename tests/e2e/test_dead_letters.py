@@ -49,7 +49,7 @@ async def dead_letters(bootstrap: str, offsets: list[int]) -> list[DeadLetter]:
     async with AIOKafkaConsumer(
         topics.DEAD_LETTER.name, bootstrap_servers=bootstrap, auto_offset_reset="earliest"
     ) as consumer:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while len(found) < len(offsets):
                 record = await consumer.getone()
                 letter = codec.decode(topics.DEAD_LETTER.schema, record.value)

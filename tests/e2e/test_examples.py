@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from deploy.local.stack import Stack
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -44,7 +44,7 @@ def test_an_example_watches_a_directory(
         return "IN_CLOSE_WRITE" in printed.read_text()
 
     try:
-        assert wait_until(told, timeout_s=30)
+        assert wait_until(told, timeout_s=60)
     finally:
         example.kill()
         example.wait()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import random
@@ -229,13 +230,15 @@ async def test_whatever_is_killed_each_upload_has_one_outcome(bench: Bench) -> N
     chance = random.Random(8)
     count = 60
     async with bench.client() as client:
-        killing = asyncio.create_task(_kill_now_and_then(bench, chance))
-        for number in range(count):
-            await _put(client, f"/raw/{number}.txt", f"file {number}".encode())
-        await asyncio.sleep(3)
-        killing.cancel()
-        await asyncio.gather(killing, return_exceptions=True)
-        bench.start()
+        ended = asyncio.Event()
+        killing = asyncio.create_task(_kill_now_and_then(bench, chance, ended))
+        try:
+            for number in range(count):
+                await _put(client, f"/raw/{number}.txt", f"file {number}".encode())
+            await asyncio.sleep(3)
+        finally:
+            ended.set()
+            await killing
         told = await bench.outcomes(count, 120)
         assert {path for path, _, _ in told} == {f"/raw/{n}.txt" for n in range(count)}
         assert {state for _, _, state in told} == {"DONE"}
@@ -263,10 +266,12 @@ async def _put(client: httpx.AsyncClient, path: str, content: bytes) -> None:
         await asyncio.sleep(0.1)
 
 
-async def _kill_now_and_then(bench: Bench, chance: random.Random) -> None:
+async def _kill_now_and_then(bench: Bench, chance: random.Random, ended: asyncio.Event) -> None:
+    """Kill one after the other; each is started again before this returns."""
     victims = [bench.agent, bench.runner, bench.site.process]
-    while True:
-        await asyncio.sleep(chance.uniform(0.2, 1.0))
+    while not ended.is_set():
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(ended.wait(), chance.uniform(0.2, 1.0))
         victim = chance.choice(victims)
         await asyncio.to_thread(victim.kill)
         await asyncio.to_thread(victim.start)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from deploy.local.listener import Listener
     from deploy.local.stack import Stack
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 OPERATIONS = 2000
 ALL_ARRIVE_S = 90.0

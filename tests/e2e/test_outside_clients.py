@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -124,7 +123,7 @@ def test_a_writer_from_outside_is_told_exactly(
     file = tmp_path / "file"
     file.write_bytes(b"ten bytes\n")
     client(stack.webdav_url, directory, file, tmp_path)
-    ear.wait(lambda: len(ear.heard) >= len(STORY))
+    ear.wait(lambda: len(ear.heard) >= len(STORY), timeout_s=60)
     assert [(heard.flag, heard.name) for heard in ear.heard] == STORY
     cookies = [heard.event.get("cookie") for heard in ear.heard if "MOVED" in heard.flag]
     assert len(set(cookies)) == 1
@@ -147,7 +146,7 @@ def test_curl_listens(stack: Stack, directory: str, tmp_path: Path) -> None:
         source = tmp_path / "file"
         source.write_bytes(b"ten bytes\n")
         by_curl(stack.webdav_url, directory, source, tmp_path)
-        assert wait_until(lambda: len(events_in(heard)) >= len(STORY), timeout_s=20)
+        assert wait_until(lambda: len(events_in(heard)) >= len(STORY), timeout_s=60)
     finally:
         reader.kill()
         reader.wait()
@@ -182,10 +181,8 @@ def test_a_burst_of_small_files_arrives_whole(
     remote = (
         f":webdav,vendor=other,user=alice,pass={obscured},url='{stack.webdav_url}':{directory}"
     )
-    begin_s = time.monotonic()
     run("rclone", "copy", str(source), remote, environ={"HOME": str(tmp_path)})
-    assert ear.wait(lambda: len(ear.heard) >= len(names) * len(UPLOAD))
-    assert time.monotonic() - begin_s < 60
+    assert ear.wait(lambda: len(ear.heard) >= len(names) * len(UPLOAD), timeout_s=60)
     for name in names:
         assert [heard.flag for heard in ear.heard if heard.name == name] == list(UPLOAD)
     assert len(ear.heard) == len(names) * len(UPLOAD)

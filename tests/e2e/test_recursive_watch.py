@@ -120,9 +120,14 @@ class Gardener:
         self._number = 0
         self.moved_over_the_edge = 0
 
-    def _new(self, suffix: str = "") -> str:
+    def _new(self, suffix: str = "", *, over_the_edge_from: str = "") -> str:
+        """Return a path for something new; for what is moved, as often in or out as not."""
         self._number += 1
-        parent = self._chance.choice(self._directories)
+        parents = self._directories
+        if over_the_edge_from and self._chance.random() < 0.5:
+            is_inside = _within(over_the_edge_from, self._roots[0])
+            parents = [one for one in parents if _within(one, self._roots[0]) != is_inside]
+        parent = self._chance.choice(parents)
         prefix = self._chance.choice(["cold", "run"]) if not suffix else "f"
         name = f"{prefix}{self._number}{suffix}"
         plain = f"{parent}/{prefix}"
@@ -148,7 +153,8 @@ class Gardener:
             self._do("GET", self._chance.choice(self._files))
         elif what < 0.75:
             old = self._chance.choice(self._files)
-            self._move(old, self._new(self._chance.choice(ENDINGS)))
+            ending = self._chance.choice(ENDINGS)
+            self._move(old, self._new(ending, over_the_edge_from=old))
         elif what < 0.90:
             self._move_directory(self._chance.choice(below))
         else:
@@ -158,7 +164,7 @@ class Gardener:
             self._files = [one for one in self._files if not _within(one, doomed)]
 
     def _move_directory(self, old: str) -> None:
-        new = self._new()
+        new = self._new(over_the_edge_from=old)
         if not _within(new, old):
             self._move(old, new)
 

@@ -242,12 +242,13 @@ def test_a_reader_that_does_not_read_holds_up_nobody(small_site: ApiSite, url: s
 
 def test_a_query_with_too_many_watches_is_refused(url: str) -> None:
     """400, and no channel is left behind."""
-    before = call("GET", f"{url}{EVENTS}/channels").json
+    before = set(call("GET", f"{url}{EVENTS}/channels").json)
     many = "&".join(f"watch=/data/{number}" for number in range(65))
     for query in (many, "watch=/data&watch=/home/bob", "watch=/data&min_size=9e9",
                   "watch=/data&__proto__=1", "watch=/data&type=SYSTEM"):  # fmt: skip
         assert call("GET", f"{url}{EVENTS}/stream?{query}").status == 400, query
-    assert call("GET", f"{url}{EVENTS}/channels").json == before
+    # Some of an earlier test may have come to their end meanwhile.
+    assert set(call("GET", f"{url}{EVENTS}/channels").json) <= before
 
 
 @pytest.mark.parametrize(

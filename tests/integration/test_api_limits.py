@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import time
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 
+from deploy.local.processes import wait_until
 from tests.api_site import ApiSite
 from tests.wire import Answer, Stream, basic, call, connect, request
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.stack
 
+PATIENCE_S = 30
+
 
 def _subscribe(channel: str, path: str, **more: Any) -> Answer:
     return call("POST", f"{channel}/subscriptions/inotify", content={"path": path, **more})
@@ -26,6 +29,12 @@ def _subscribe(channel: str, path: str, **more: Any) -> Answer:
 
 def _is_alive(url: str) -> bool:
     return call("GET", f"{url}/health/live", None).status == 200
+
+
+def _cpu_s(site: ApiSite) -> float:
+    """Return what the node has used; unlike the clock, it knows nothing of who else is busy."""
+    used = psutil.Process(site.nodes[0].pid).cpu_times()
+    return used.user + used.system
 
 
 # size and number
@@ -42,9 +51,9 @@ def test_a_selector_that_is_too_long_names_its_limit(channel: str) -> None:
     [b"[" * 8000, b'{"path":' * 1000, b'{"path":"/","x":' + b"9" * 6000 + b"}", b"1e999999",
      b'{"path":"' + b"\\u0000" * 1000 + b'"}', b'{"path":1e400}', b"\x00" * 100],
 )  # fmt: skip
-def test_json_bombs_are_bad_requests(channel: str, body: bytes) -> None:
-    """Depth, long numbers, infinities: a sentence, at once."""
-    began_s = time.monotonic()
+def test_json_bombs_are_bad_requests(small_site: ApiSite, channel: str, body: bytes) -> None:
+    """Depth, long numbers, infinities: a sentence, and little work."""
+    before_s = _cpu_s(small_site)
     answer = call(
         "POST",
         f"{channel}/subscriptions/inotify",
@@ -52,7 +61,7 @@ def test_json_bombs_are_bad_requests(channel: str, body: bytes) -> None:
         headers={"Content-Type": "application/json"},
     )
     assert answer.status == 400
-    assert time.monotonic() - began_s < 2
+    assert _cpu_s(small_site) - before_s < 1
 
 
 def test_globs_that_explode_elsewhere_do_not_here(
@@ -92,12 +101,12 @@ def test_streams_of_a_user_have_an_end(url: str) -> None:
             fifth.read(5)
         assert json.loads(fifth.body)["limit"] == "connections-per-user"
     streams[0].close()
-    deadline = time.monotonic() + 5
-    status = 0
-    while status != 200 and time.monotonic() < deadline:
+
+    def is_served() -> bool:
         with Stream(made[4]) as again:
-            status = again.answer.status
-    assert status == 200
+            return again.answer.status == 200
+
+    assert wait_until(is_served, timeout_s=PATIENCE_S)
     for stream in streams:
         stream.close()
     for one in made:
@@ -120,21 +129,21 @@ def test_connections_of_an_address_have_an_end(url: str) -> None:
         assert answer.one("Content-Length") == str(len(answer.body))
     for one in held:
         one.close()
-    deadline = time.monotonic() + 5
-    while time.monotonic() < deadline:
+
+    def is_served() -> bool:
         try:
-            if _is_alive(url):
-                return
+            return _is_alive(url)
         except (OSError, ValueError, IndexError):
-            time.sleep(0.05)
-    raise AssertionError("not served any more")
+            return False
+
+    assert wait_until(is_served, timeout_s=PATIENCE_S)
 
 
 # slowness
 
 
-def _until_closed(sock: socket.socket, seconds: float) -> bytes:
-    sock.settimeout(seconds)
+def _until_closed(sock: socket.socket) -> bytes:
+    sock.settimeout(PATIENCE_S)
     received = bytearray()
     while chunk := sock.recv(65536):
         received += chunk
@@ -146,7 +155,7 @@ def test_a_head_that_does_not_come_is_not_waited_for(url: str, start: bytes) -> 
     """408 and the end of the connection."""
     with connect(url) as sock:
         sock.sendall(start)
-        answer = _until_closed(sock, 5)
+        answer = _until_closed(sock)
     assert answer.startswith(b"HTTP/1.1 408")
     assert json.loads(answer.partition(b"\r\n\r\n")[2])["limit"] == "head-seconds"
 
@@ -154,13 +163,16 @@ def test_a_head_that_does_not_come_is_not_waited_for(url: str, start: bytes) -> 
 def test_a_head_that_drips_is_not_waited_for(url: str) -> None:
     """A byte now and then does not help."""
     with connect(url) as sock:
-        began_s = time.monotonic()
-        with contextlib.suppress(OSError):
-            sock.sendall(b"GET / HTTP/1.1\r\nX: ")
-            while time.monotonic() - began_s < 8:
+        sock.sendall(b"GET / HTTP/1.1\r\nX: ")
+
+        def is_closed() -> bool:
+            try:
                 sock.sendall(b"a")
-                time.sleep(0.1)
-        assert time.monotonic() - began_s < 6
+            except ConnectionError:
+                return True
+            return False
+
+        assert wait_until(is_closed, timeout_s=PATIENCE_S)
 
 
 def test_a_head_without_an_end_is_cut(url: str) -> None:
@@ -178,26 +190,25 @@ def test_a_body_that_does_not_come_is_not_waited_for(url: str) -> None:
         head = request("POST", url + path, {**basic("alice"), "Content-Type": "application/json"})
         with connect(url) as sock:
             sock.sendall(head[:-2] + b"Content-Length: 100\r\n\r\n{")
-            assert _until_closed(sock, 8).startswith(b"HTTP/1.1 408"), path
+            assert _until_closed(sock).startswith(b"HTTP/1.1 408"), path
 
 
 def test_requests_passed_on_for_a_user_have_an_end(url: str) -> None:
     """Who lets the storage wait takes no more than their own part of it."""
     goal = f"{url}/api/v1/namespace/data/exp"
     head = request("POST", goal, {**basic("alice"), "Content-Type": "application/json"})[:-2]
-    held = [connect(url) for _ in range(3)]
-    for one in held:
-        one.sendall(head + b"Content-Length: 100\r\n\r\n{")
-    try:
-        deadline = time.monotonic() + 1.3
-        answer = call("GET", goal)
-        while answer.status == 200 and time.monotonic() < deadline:
-            answer = call("GET", goal)
-        assert (answer.status, answer.json["limit"]) == (429, "passed-per-user")
-        assert call("GET", goal, "admin").status == 200
-    finally:
-        for one in held:
-            one.close()
-    deadline = time.monotonic() + 5
-    while call("GET", goal).status != 200:
-        assert time.monotonic() < deadline
+
+    def is_refused() -> bool:
+        """Hold three, and look; they are not held for long: what does not come is a 408."""
+        with contextlib.ExitStack() as held:
+            for _ in range(3):
+                one = held.enter_context(connect(url))
+                one.sendall(head + b"Content-Length: 100\r\n\r\n{")
+            for _ in range(10):
+                answer = call("GET", goal)
+                if answer.status == 429 and answer.json["limit"] == "passed-per-user":
+                    return call("GET", goal, "admin").status == 200
+        return False
+
+    assert wait_until(is_refused, timeout_s=PATIENCE_S)
+    assert wait_until(lambda: call("GET", goal).status == 200, timeout_s=PATIENCE_S)

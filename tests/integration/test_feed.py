@@ -48,7 +48,7 @@ class Seen:
         self.marks = dict(marks["inotify"])
 
     async def until(self, enough: Callable[[], bool]) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not enough():
                 self.more.clear()
                 await self.more.wait()
@@ -117,7 +117,7 @@ async def test_a_topic_that_is_not_there_yet_is_waited_for(
     feed = Feed(kafka_bootstrap, TYPES, {"inotify": MemoryReplayLog()}, topic_prefix=topic_prefix)
     seen = Seen()
     task = asyncio.create_task(feed.run(seen.deliver, seen.learn))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not feed.connected:
             await asyncio.sleep(0.02)
     assert not feed.caught_up

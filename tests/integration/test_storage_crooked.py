@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from deploy.local.processes import wait_until
 from tests.integration.storage_doors import Doors, basic, kinds, open_doors, send_raw
 
 if TYPE_CHECKING:
@@ -76,14 +77,14 @@ def test_a_reader_that_goes_away_is_told(doors: Doors, alice: httpx.Client) -> N
     with alice.stream("GET", "/data/big") as answer:
         next(answer.iter_raw())
     alice.get("/data/big", headers={"Range": "bytes=0-9"})
-    reads: list[BillingRecord] = []
-    for _ in range(1000):
-        reads = [r for r in doors.records() if r["kind"] == "READ"]
-        if len(reads) == 2:
-            break
-    cut = next(r for r in reads if r["transferred_bytes"] != 10)
+
+    def reads() -> list[BillingRecord]:
+        return [r for r in doors.records() if r["kind"] == "READ"]
+
+    assert wait_until(lambda: len(reads()) == 2, timeout_s=60)
+    cut = next(r for r in reads() if r["transferred_bytes"] != 10)
     assert cut["status_code"] == errno.ECONNABORTED
-    assert next(r for r in reads if r["transferred_bytes"] == 10)["status_code"] == 0
+    assert next(r for r in reads() if r["transferred_bytes"] == 10)["status_code"] == 0
 
 
 def test_large_files_do_not_fill_the_memory(doors: Doors, alice: httpx.Client) -> None:

@@ -204,7 +204,7 @@ async def test_a_storage_that_answers_too_slowly_is_unavailable(
         return 0
 
     storage.answer = wait
-    async with httpx.AsyncClient(timeout=0.2) as impatient:
+    async with httpx.AsyncClient(timeout=httpx.Timeout(30, read=0.2)) as impatient:
         with pytest.raises(Unavailable, match="ReadTimeout"):
             await run(impatient, tmp_path, job(storage, "shout"))
     release.set()

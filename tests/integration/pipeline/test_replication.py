@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
@@ -58,13 +59,20 @@ class Following:
         self.storages = {
             site.name: Storage(site.url + "/", "alice", "alice-demo") for site in sites
         }
+        self.later_s = 0.0
         self.database = Database(folder / "catalogue.sqlite")
         obligations = Obligations(RuleSet(rules, self.storages))
-        self.catalogue = Catalogue(self.database, obligations)
+        self.catalogue = Catalogue(self.database, obligations, clock_s=self._clock_s)
         self.ledger = Ledger(
-            self.database, obligations, Retries(retry.pop("first_s", 0.05), 0.2, **retry)
+            self.database,
+            obligations,
+            Retries(retry.pop("first_s", 0.05), 0.2, **retry),
+            clock_s=self._clock_s,
         )
         self.engine = Engine(self.ledger, ThirdPartyCopies(self.storages, idle_s=10), at_once=4)
+
+    def _clock_s(self) -> float:
+        return time.time() + self.later_s
 
     def catch_up(self) -> None:
         for site in self.sites:
@@ -150,11 +158,15 @@ async def test_an_original_written_again_is_not_freed_but_copied_again(
     sites: tuple[Site, Site], follow: Any
 ) -> None:
     a, b = sites
-    rule = Rule("r", "a", ("b",), directories=("/data/raw",), free_source=True, free_after_s=2)
+    rule = Rule("r", "a", ("b",), directories=("/data/raw",), free_source=True, free_after_s=900)
     a.put("/data/raw/f", b"one")
     following = follow(rule)
     await following.until(COPY_DONE=1, FREE_QUEUED=1)
     a.put("/data/raw/f", b"two")
+    await asyncio.to_thread(following.catch_up)
+    await following.until(COPY_DONE=1, FREE_QUEUED=1)
+    assert (a.get("/data/raw/f"), b.get("/data/raw/f")) == (b"two", b"two")
+    following.later_s = 1000
     await following.until(COPY_DONE=1, FREE_DONE=1)
     assert (a.get("/data/raw/f"), b.get("/data/raw/f")) == (None, b"two")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from typing import TYPE_CHECKING
@@ -180,7 +179,7 @@ async def test_a_slow_reader_falls_behind_alone_and_misses_nothing() -> None:
         slow.stuck = True
         for name in "abcd":
             await world.happen(name)
-            await asyncio.sleep(0.02)
+            await quick.until(lambda sink, name=name: name in names(sink))  # type: ignore[misc]
         assert names(quick) == ["a", "b", "c", "d"]
         assert names(slow) == ["a"]
         assert not _batched(world.stream_of(slow))

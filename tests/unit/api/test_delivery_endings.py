@@ -221,7 +221,7 @@ async def test_a_channel_that_the_store_lost_is_made_again() -> None:
             raise Unavailable("away")
 
         world.store.refresh = away
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             while not world.stream_of(sink).store_was_away:
                 await asyncio.sleep(0.01)
             world.store._kept.clear()

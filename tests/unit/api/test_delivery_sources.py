@@ -47,7 +47,7 @@ async def test_a_metronome_ticks_counts_and_closes_without_ignored() -> None:
             "type": "SUBSCRIPTION_CLOSED",
             "subscription": made.url,
         }
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while await world.store.subscriptions(channel.id):
                 await asyncio.sleep(0.01)
         again = await world.connect(channel.id, last_event_id=sink.frames[1][1])

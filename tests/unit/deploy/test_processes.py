@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,7 +21,6 @@ from deploy.local.processes import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 SLEEPS = "import time; time.sleep(600)"
 IGNORES_SIGTERM = (
@@ -116,8 +116,10 @@ def test_a_taken_port_is_named_with_its_variable() -> None:
 
 
 def test_free_ports_are_free() -> None:
-    """They differ from each other, and can be had."""
-    ports = free_ports(5)
-    assert len(set(ports)) == 5
+    """They differ from each other and from earlier ones, and no connection is given one."""
+    ports = free_ports(5) + free_ports(5)
+    assert len(set(ports)) == 10
+    connections = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0]
+    assert max(ports) < int(connections)
     for port in ports:
         require_free("127.0.0.1", port, what="test", variable="NONE")
