@@ -49,8 +49,8 @@ compose-test: $(READY)  ## docker compose up on a real engine (root starts one),
 reference: $(READY)  ## write docs/reference from the code
 	$(PY) -m deploy.reference
 
-bench: $(READY)  ## every benchmark, as tables
-	$(PY) -m benchmarks all
+bench: $(READY)  ## every benchmark, as tables: make bench [QUICK=1]
+	$(PY) -m benchmarks all $(if $(QUICK),--quick)
 
 clean: $(READY)  ## stop the stack and remove its data, the virtual environment and caches
 	@$(PY) -m deploy.local down

@@ -7,14 +7,13 @@ Each reader has a channel and a watch of its own. Memory is that of the server p
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import resource
 import time
 from typing import TYPE_CHECKING, Any
 
-from benchmarks import streams
+from benchmarks import options, streams
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +22,8 @@ _KEEP_ALIVE_S = 5.0
 _RUSH = 1_000
 _SPARE_FILES = 200
 _LONGEST_S = 30.0
+QUICK = {"readers": 1_000}
+TAKES_S = (90, 20)
 
 
 async def _until(crowd: streams.Readers, what: str, count: int) -> tuple[dict[str, Any], float]:
@@ -83,10 +84,9 @@ async def _measure(kafka: str, redis: str, readers: int) -> dict[str, Any]:
 
 def run(arguments: Sequence[str] = ()) -> dict[str, Any]:
     """Measure, print a table and a line of JSON; return its content."""
-    parser = argparse.ArgumentParser(prog="benchmarks connections", description=__doc__)
+    parser = options.parser("connections", __doc__)
     parser.add_argument("--readers", type=int, default=10_000)
-    parser.add_argument("--json", action="store_true", help="only the line of JSON")
-    settings = parser.parse_args(arguments)
+    settings = options.given(parser, arguments, QUICK)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     readers = min(settings.readers, most - _SPARE_FILES)

@@ -13,7 +13,6 @@ number of readers, for cases like 10x10,100x10,1000x10,10000x10.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import resource
@@ -21,14 +20,17 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks import plots, streams
+from benchmarks import options, plots, streams
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
 
 CASES = "200x100,200x1000,3000x10"
 _PLAIN_DELIVERIES_PER_S = 45_000
 _SETTLE_S = 10.0
+QUICK = {"seconds": 2.0, "cases": "50x50,500x10"}
+TAKES_S = (90, 20)
 
 
 async def measure(
@@ -117,13 +119,12 @@ def _plots(rows: Sequence[dict[str, Any]]) -> dict[str, str]:
 
 def run(arguments: Sequence[str] = ()) -> dict[str, Any]:
     """Measure, print a table and a line of JSON; return its content."""
-    parser = argparse.ArgumentParser(prog="benchmarks fanout", description=__doc__)
+    parser = options.parser("fanout", __doc__)
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--cases", default=CASES)
     parser.add_argument("--no-plain", dest="plain", action="store_false")
     parser.add_argument("--plots", type=Path, help="the folder where SVGs are written")
-    parser.add_argument("--json", action="store_true", help="only the line of JSON")
-    settings = parser.parse_args(arguments)
+    settings = options.given(parser, arguments, QUICK)
     rows = asyncio.run(_all(settings))
     if not settings.json:
         print(streams.table(rows))

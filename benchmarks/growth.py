@@ -1,19 +1,20 @@
 """What an event costs as the system grows: with shards, with watches, with stored events.
 
-    python -m benchmarks growth [--shards 10 100 1000 10000] [--watches 100 1000 10000 100000]
-                                [--stored 10000 100000 1000000] [--plots docs/reference] [--json]
+    python -m benchmarks growth [--shards 10 100 1000] [--watches 100 1000 10000]
+                                [--stored 10000 100000] [--plots docs/reference] [--json]
+    python -m benchmarks growth --full
 
 *shards*: CPU time of a worker for a billing record, from Kafka to the derived topics and Redis,
 when as many shards take turns; there are 10,000 directories each time, most records touch one that
 is new to the replay log. *watches*: CPU time of an API node for an event that one of so many
 watches is told, each on a directory of its own, a hundred to a stream. *stored*: CPU time, ours
 and Redis's, to write an event to a replay log that holds so many, and to read back 100 of one
-directory among them. `--plots` writes what is printed as SVG, too.
+directory among them. `--plots` writes what is printed as SVG, too. `--full` goes up to 10,000
+shards, 100,000 watches and 10,000,000 stored events, for which Redis needs 3 GB.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import gc
 import importlib
@@ -27,11 +28,12 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import uvloop
 
-from benchmarks import billing, load, pipeline, plots, replay, streams, workers
+from benchmarks import billing, load, options, pipeline, plots, replay, streams, workers
 from pipeline.replay.redis_log import RedisReplayLog
 from pipeline.replay.redis_script import connect
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
 
 _RECORDS = 30_000
@@ -43,6 +45,14 @@ _STORE_SAMPLE = 10_000
 _READS = 50
 _MICRO = 1e6
 _MIB = 2**20
+FULL = {
+    "shards": [10, 100, 1_000, 10_000],
+    "watches": [100, 1_000, 10_000, 100_000],
+    "stored": [10_000, 100_000, 1_000_000, 10_000_000],
+}
+USUAL = {"shards": [10, 100, 1_000], "watches": [100, 1_000, 10_000], "stored": [10_000, 100_000]}
+QUICK = {"shards": [10, 100], "watches": [100, 1_000], "stored": [10_000]}
+TAKES_S = (90, 20)
 
 
 def shards(services: tuple[str, str], counts: Sequence[int], base: str) -> list[dict[str, Any]]:
@@ -55,6 +65,7 @@ def shards(services: tuple[str, str], counts: Sequence[int], base: str) -> list[
     """
     rows = []
     for count in counts:
+        options.say(f"{count:,} shards")
         prefix = f"{base}{count}-"
         asyncio.run(load.make_topics(services[0], [prefix]))
         directories = max(1, _DIRECTORIES // count)
@@ -181,6 +192,7 @@ async def _stored(url: str, counts: Sequence[int]) -> list[dict[str, Any]]:
     try:
         await write(_FEW, own=True)
         for count in counts:
+            options.say(f"{count:,} stored events")
             await write(max(0, count - _STORE_SAMPLE - events.number))
             sample = list(replay.batches(events, _STORE_SAMPLE, lambda n: others[n % len(others)]))
             begin_s = await _cpu_s(redis)
@@ -229,17 +241,13 @@ def _plots(rows: dict[str, list[dict[str, Any]]]) -> dict[str, str]:
 
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks growth",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--shards", type=int, nargs="+", default=[10, 100, 1_000, 10_000])
-    parser.add_argument("--watches", type=int, nargs="+", default=[100, 1_000, 10_000, 100_000])
-    parser.add_argument("--stored", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
+    parser = options.parser("growth", __doc__)
+    parser.add_argument("--full", action="store_true", help="as large as this system is meant for")
+    is_full = "--full" in arguments
+    for name, counts in (FULL if is_full else USUAL).items():
+        parser.add_argument(f"--{name}", type=int, nargs="+", default=counts)
     parser.add_argument("--plots", type=Path, help="the folder where SVGs are written")
-    parser.add_argument("--json", action="store_true", help="only the line of JSON")
-    return parser.parse_args(arguments)
+    return options.given(parser, arguments, QUICK)
 
 
 def run(arguments: Sequence[str] = ()) -> dict[str, Any]:
@@ -255,6 +263,7 @@ def run(arguments: Sequence[str] = ()) -> dict[str, Any]:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
             rows["stored"] = loop.run(_stored(services[1], given.stored))
     for count in given.watches:
+        options.say(f"{count:,} watches")
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
             rows.setdefault("watches", []).append(loop.run(_watches(count)))
     if not given.json:

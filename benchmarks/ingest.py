@@ -10,7 +10,6 @@ to publish their triggers, each with two URLs that have a macaroon of their own.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import logging
@@ -25,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
-from benchmarks import streams
+from benchmarks import options, streams
 from deploy.local.demonstrators import Demonstrator, password
 from deploy.local.processes import free_ports
 from pipeline.event_types import ingest as job_events
@@ -58,15 +57,16 @@ with = '/derived/'
 _FILE_BYTES = 100_000
 _PAUSE_S = 0.1
 _WAIT_S = 120
+QUICK = {"uploads": 20, "triggers": 2_000}
+TAKES_S = (90, 20)
 
 
 def run(arguments: Sequence[str] = ()) -> dict[str, Any]:
     """Run both, print a table and a line of JSON, and return what was measured."""
-    parser = argparse.ArgumentParser(prog="benchmarks ingest", description=__doc__)
+    parser = options.parser("ingest", __doc__)
     parser.add_argument("--uploads", type=int, default=200)
     parser.add_argument("--triggers", type=int, default=20_000)
-    parser.add_argument("--json", action="store_true", help="only the line of JSON")
-    given = parser.parse_args(arguments)
+    given = options.given(parser, arguments, QUICK)
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     prefix = f"bench-{uuid.uuid4().hex[:8]}-"
     with streams.services() as (kafka, _), TemporaryDirectory(prefix=prefix) as directory:

@@ -9,17 +9,19 @@ names carry the instant of producing, in nanoseconds.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
-from benchmarks import chain, fanout, streams
+from benchmarks import chain, fanout, options, streams
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
 
 CASES = "1x20,100x100"
+QUICK = {"uploads": 20, "seconds": 2.0, "cases": "1x20,20x50"}
+TAKES_S = (90, 20)
 
 
 async def _all(settings: argparse.Namespace) -> list[dict[str, Any]]:
@@ -37,12 +39,11 @@ async def _all(settings: argparse.Namespace) -> list[dict[str, Any]]:
 
 def run(arguments: Sequence[str] = ()) -> dict[str, Any]:
     """Measure, print a table and a line of JSON; return its content."""
-    parser = argparse.ArgumentParser(prog="benchmarks latency", description=__doc__)
+    parser = options.parser("latency", __doc__)
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--cases", default=CASES)
     parser.add_argument("--uploads", type=int, default=200)
-    parser.add_argument("--json", action="store_true", help="only the line of JSON")
-    settings = parser.parse_args(arguments)
+    settings = options.given(parser, arguments, QUICK)
     whole = chain.measure(settings.uploads)
     rows = asyncio.run(_all(settings))
     if not settings.json:

@@ -14,7 +14,6 @@ With `--workers` it is measured how much more several worker processes do, each 
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import os
@@ -24,14 +23,17 @@ import sys
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from benchmarks import billing, load, streams, workers
+from benchmarks import billing, load, options, streams, workers
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
 
 _STOCK_SHARE = 5
 _WAYS = ("bare", "worker", "worker+replay", "stock")
 _RUN_S = 300
+QUICK = {"records": 10_000, "repeat": 1}
+TAKES_S = (90, 20)
 
 
 def measure(
@@ -103,11 +105,7 @@ def _table(results: dict[str, dict[str, Any]]) -> str:
 
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks pipeline",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = options.parser("pipeline", __doc__)
     parser.add_argument("--records", type=int, default=50_000)
     parser.add_argument("--shards", type=int, default=4)
     parser.add_argument("--event-types", default="", help="joined by commas; empty: all")
@@ -115,8 +113,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
         "--repeat", type=int, default=3, help="medians of so many; stock runs once"
     )
     parser.add_argument("--workers", type=int, default=1, help="compare so many workers with one")
-    parser.add_argument("--json", action="store_true", help="only the line of JSON")
-    return parser.parse_args(arguments)
+    return options.given(parser, arguments, QUICK)
 
 
 def run(arguments: Sequence[str] = ()) -> dict[str, Any]:

@@ -13,7 +13,6 @@ asks for IN_CLOSE_WRITE alone).
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import random
@@ -23,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import uvloop
 
-from benchmarks import replay_client, streams
+from benchmarks import options, replay_client, streams
 from benchmarks.stream_server import INOTIFY, ROOT, directory
 from pipeline.replay.log import Batch, Entry
 from pipeline.replay.redis_log import RedisReplayLog
@@ -31,6 +30,7 @@ from pipeline.replay.redis_script import connect
 from schemas import codec
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Callable, Iterator, Sequence
 
     from redis.asyncio import Redis
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 _BATCH = 500
 _FEW = 100
 _BASELINE_EVENTS = 50_000
+QUICK = {"events": 50_000, "own": 10_000}
+TAKES_S = (90, 20)
 
 
 class Events:
@@ -217,11 +219,10 @@ def _table(result: dict[str, Any], given: argparse.Namespace) -> str:
 
 def run(arguments: Sequence[str] = ()) -> dict[str, Any]:
     """Measure, print a table and a line of JSON, and return what was measured."""
-    parser = argparse.ArgumentParser(prog="benchmarks replay", description=__doc__)
+    parser = options.parser("replay", __doc__)
     parser.add_argument("--events", type=int, default=1_000_000)
     parser.add_argument("--own", type=int, default=100_000)
-    parser.add_argument("--json", action="store_true", help="only the line of JSON")
-    given = parser.parse_args(arguments)
+    given = options.given(parser, arguments, QUICK)
     with (
         streams.services() as (kafka, url),
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop,

@@ -9,12 +9,12 @@ hundred directories: what an API node does. *cold*: every pair of principal and 
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 import time
 from typing import TYPE_CHECKING, Any
 
+from benchmarks import options
 from pipeline.authz import scope
 from pipeline.authz.principal import Principal
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _GROUPS = range(2000, 2006)
 _SUBSCRIBERS = 50
 _NEAR = 100
+QUICK = {"principals": 100, "scopes": 200, "events": 2_000}
+TAKES_S = (90, 20)
 
 
 def _principals(chance: random.Random, count: int) -> list[Principal]:
@@ -75,12 +77,11 @@ def _timed(events: Any) -> tuple[int, float, int]:
 
 def run(arguments: Sequence[str] = ()) -> dict[str, Any]:
     """Measure, print a table and a line of JSON; return its content."""
-    parser = argparse.ArgumentParser(prog="benchmarks scope", description=__doc__)
+    parser = options.parser("scope", __doc__)
     parser.add_argument("--principals", type=int, default=1000)
     parser.add_argument("--scopes", type=int, default=2000)
     parser.add_argument("--events", type=int, default=20_000)
-    parser.add_argument("--json", action="store_true", help="print the line of JSON alone")
-    given = parser.parse_args(arguments)
+    given = options.given(parser, arguments, QUICK)
     chance = random.Random(1)
     principals = _principals(chance, given.principals)
     scopes = _scopes(chance, given.scopes)

@@ -10,7 +10,6 @@ Names carry the instant of the request, so a latency is the whole way.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import threading
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from benchmarks import streams
+from benchmarks import options, streams
 from deploy.local.processes import wait_until
 from tests import services
 from tests.api_site import ApiSite
@@ -36,6 +35,8 @@ _DIGITS = 19
 _FILLER = "é" * 118
 _LONGEST_S = 300.0
 CALM_S = 12.0
+QUICK = {"readers": 100, "rounds": 1}
+TAKES_S = (90, 20)
 
 
 class Writer:
@@ -215,12 +216,11 @@ def measure(readers: int, rate: float, rounds: int) -> dict[str, Any]:
 
 def run(arguments: Sequence[str] = ()) -> dict[str, Any]:
     """Measure, print a table and a line of JSON; return its content."""
-    parser = argparse.ArgumentParser(prog="benchmarks slow_reader", description=__doc__)
+    parser = options.parser("slow_reader", __doc__)
     parser.add_argument("--readers", type=int, default=1000)
     parser.add_argument("--rate", type=float, default=25.0)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json", action="store_true", help="only the line of JSON")
-    settings = parser.parse_args(arguments)
+    settings = options.given(parser, arguments, QUICK)
     found = measure(settings.readers, settings.rate, settings.rounds)
     whole = found["all"]
     ratio = whole["p99 stopped"] / whole["p99 calm"]

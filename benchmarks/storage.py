@@ -8,7 +8,6 @@ without forcing what is confirmed to the disk (`STORAGE_EVENTS_SYNC`); the basel
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import os
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiokafka.admin import AIOKafkaAdminClient
 
-from benchmarks import streams
+from benchmarks import options, streams
 from schemas.topics import BILLING
 from storage_sim.billing import Biller
 from storage_sim.core import SYSTEM
@@ -28,9 +27,12 @@ from storage_sim.publisher import Publisher
 from storage_sim.storage import Storage
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Callable, Sequence
 
 _CONTENT = b"x" * 1000
+QUICK = {"operations": 100, "records": 2_000}
+TAKES_S = (90, 20)
 
 
 class _Plain:
@@ -165,12 +167,11 @@ async def _publish(folder: Path, kafka: str, records: int) -> dict[str, Any]:
 
 def run(arguments: Sequence[str] = ()) -> dict[str, Any]:
     """Measure, print tables and a line of JSON; return its content."""
-    parser = argparse.ArgumentParser(prog="benchmarks storage", description=__doc__)
+    parser = options.parser("storage", __doc__)
     parser.add_argument("--operations", type=int, default=1000, help="of each kind")
     parser.add_argument("--threads", type=int, default=8)
     parser.add_argument("--records", type=int, default=20_000, help="in the backlog")
-    parser.add_argument("--json", action="store_true", help="only the line of JSON")
-    given = parser.parse_args(arguments)
+    given = options.given(parser, arguments, QUICK)
     with tempfile.TemporaryDirectory(dir=".") as folder, streams.services() as (kafka, _):
         rows = _measure(Path(folder), given)
         published = asyncio.run(_publish(Path(folder) / "published", kafka, given.records))

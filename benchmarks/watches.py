@@ -8,7 +8,6 @@ The channels take turns, so that all grow together: a tenth of the run is a tent
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import http.client
 import json
@@ -20,7 +19,7 @@ from urllib.parse import urlsplit
 
 import psutil
 
-from benchmarks import streams
+from benchmarks import options, streams
 from deploy.local.processes import wait_until
 from storage_sim.billing import Biller
 from storage_sim.core import SYSTEM
@@ -37,6 +36,8 @@ if TYPE_CHECKING:
 _TENTHS = 10
 _SETTLE_S = 120.0
 _ROOT = "/many"
+QUICK = {"watches": 1_000, "channels": 10}
+TAKES_S = (90, 20)
 
 
 def _make_directories(folder: Path, count: int) -> None:
@@ -178,12 +179,11 @@ def _measure(site: ApiSite, watches: int, channels: int, threads: int) -> dict[s
 
 def run(arguments: Sequence[str] = ()) -> dict[str, Any]:
     """Measure, print a table and a line of JSON; return its content."""
-    parser = argparse.ArgumentParser(prog="benchmarks watches", description=__doc__)
+    parser = options.parser("watches", __doc__)
     parser.add_argument("--watches", type=int, default=100_000)
     parser.add_argument("--channels", type=int, default=100)
     parser.add_argument("--threads", type=int, default=4)
-    parser.add_argument("--json", action="store_true", help="only the line of JSON")
-    settings = parser.parse_args(arguments)
+    settings = options.given(parser, arguments, QUICK)
     with _site(settings.watches) as site:
         row = _measure(site, settings.watches, settings.channels, settings.threads)
     if not settings.json:
