@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _API = ["-m", "api", "serve"]
+_READY_S = 180.0
 
 
 class ApiSite:
@@ -85,18 +86,18 @@ class ApiSite:
         self.storage_up()
         for process in (self.worker, *self.nodes):
             process.start()
-        self.worker.wait_ready(lambda: _missing(self._health_url), timeout_s=60)
+        self.worker.wait_ready(lambda: _missing(self._health_url), timeout_s=_READY_S)
         for url, node in zip(self.urls, self.nodes, strict=True):
             self.ready(node, url)
 
     def storage_up(self) -> None:
         """Start the storage and wait until it is ready."""
         self.storage.start()
-        self.storage.wait_ready(lambda: _missing(self.rest_url), timeout_s=60)
+        self.storage.wait_ready(lambda: _missing(self.rest_url), timeout_s=_READY_S)
 
     def ready(self, node: Process, url: str) -> None:
         """Wait until a node can do its work."""
-        node.wait_ready(lambda: _missing(url), timeout_s=60)
+        node.wait_ready(lambda: _missing(url), timeout_s=_READY_S)
 
     def down(self) -> None:
         """End everything, and leave no topics behind."""

@@ -9,7 +9,9 @@ import shutil
 import uuid
 from typing import TYPE_CHECKING
 
+import httpx
 import pytest
+from httpx import _config
 
 from tests import services
 
@@ -21,7 +23,8 @@ _NAMES = {
     "API_PORT", "WEBDAV_PORT", "REST_PORT", "KAFKA_PORT", "REDIS_PORT", "WORKER_HEALTH_PORT",
     "SCHEMA_REGISTRY_URL",
 }  # fmt: skip
-_NO_CLUSTER = 10.0
+_NO_CLUSTER = 60.0
+_PATIENCE_S = 60.0
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -39,6 +42,17 @@ def _no_settings_from_outside() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith(_OURS) or name in _NAMES]:
             patch.delenv(name)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _clients_are_patient() -> Iterator[None]:
+    """Let httpx wait for a minute where a test does not say how long; by itself it waits 5 s."""
+    usual = httpx.Client().timeout
+    with pytest.MonkeyPatch.context() as patch:
+        for part in ("connect", "read", "write", "pool"):
+            patch.setattr(_config.DEFAULT_TIMEOUT_CONFIG, part, _PATIENCE_S)
+        assert httpx.Client().timeout != usual
         yield
 
 

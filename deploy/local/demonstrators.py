@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 USERS_FILE = ROOT / "deploy/demo/telescope_users.toml"
-_READY_S = 60.0
+_READY_S = 120.0
 
 
 def password(user: str) -> str:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 POM = Path(__file__).parents[1] / "kafka" / "pom.xml"
-_READY_S = 60.0
+_READY_S = 120.0
 _FETCH_S = 600.0
 _METADATA, _METADATA_VERSION = 3, 1
 _JVM = ("-Xms256m", "-Xmx512m", "-XX:+UseSerialGC")

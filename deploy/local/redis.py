@@ -14,7 +14,7 @@ from deploy.local.processes import Process, StartError, require_free
 if TYPE_CHECKING:
     from pathlib import Path
 
-_READY_S = 30.0
+_READY_S = 120.0
 
 
 def server_program() -> str:

@@ -120,7 +120,8 @@ def test_one_shot_is_one_event(api_site: ApiSite, channel: str, directory: str) 
         stream.until(3)
         stream.read(1)
     assert stream.masks() == [("a", "IN_CREATE"), (None, "IN_IGNORED")]
-    assert call("GET", f"{channel}/subscriptions").json == []
+    url = f"{channel}/subscriptions"
+    assert processes.wait_until(lambda: call("GET", url).json == [], timeout_s=30)
 
 
 def test_mask_add_really_adds(api_site: ApiSite, channel: str, directory: str) -> None:

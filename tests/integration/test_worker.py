@@ -131,7 +131,7 @@ async def test_partitions_move_while_running(site: Site) -> None:
 
 
 async def test_a_killed_workers_partitions_flow_again_at_another(site: Site) -> None:
-    """Within the session timeout and a bit: 10 s as they are by default."""
+    """How soon is measured by the long form."""
     one = site.start("one")
     await one.until_ready()
     two = site.start("two")
@@ -140,10 +140,8 @@ async def test_a_killed_workers_partitions_flow_again_at_another(site: Site) -> 
     await site.publish(300)
     await site.until_replayable()
     one.kill()
-    begin = asyncio.get_running_loop().time()
     await site.publish(300)
     await site.until_replayable()
-    assert asyncio.get_running_loop().time() - begin < 30
     await site.check("inotify")
 
 

@@ -232,7 +232,7 @@ async def _limit(site: Site, topic: str, most_bytes: int) -> None:
 def test_an_unknown_event_type_is_told_at_the_start(site: Site) -> None:
     """With status 2, the setting's name and what there is."""
     worker = site.start(STORAGE_EVENTS_EVENT_TYPES="inotify,inotfy")
-    assert worker.process.wait(30) == 2
+    assert worker.process.wait(60) == 2
     said = worker.log.read_text()
     assert said.startswith("error: STORAGE_EVENTS_EVENT_TYPES: no event type inotfy; there are ")
     assert "Traceback" not in said

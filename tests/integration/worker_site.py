@@ -32,8 +32,9 @@ if TYPE_CHECKING:
 
 PARTITIONS = 4
 ROOT_ID = billing.file_id("/")
-_READY_S = 60
+_READY_S = 120
 _DONE_S = 120
+_END_S = 60
 
 
 @dataclass
@@ -89,7 +90,7 @@ class WorkerProcess:
     def terminate(self) -> int:
         """Ask it to end; return its exit status."""
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(15)
+        return self.process.wait(_END_S)
 
 
 @dataclass
