@@ -187,7 +187,8 @@ async def _stored(url: str, counts: Sequence[int]) -> list[dict[str, Any]]:
 
     async def write(count: int, *, own: bool = False) -> None:
         batches = replay.batches(events, count, lambda n: few if own else others[n % len(others)])
-        await replay.write(log, batches, events.number)
+        if count:
+            await replay.write(log, batches, events.number)
 
     try:
         await write(_FEW, own=True)
@@ -230,6 +231,8 @@ def _plots(rows: dict[str, list[dict[str, Any]]]) -> dict[str, str]:
     }
     drawn = {}
     for name, (label, of, columns) in shown.items():
+        if not rows[name]:
+            continue
         cost = {
             column.removesuffix(" µs"): [(row[name], row[column]) for row in rows[name]]
             for column in columns
@@ -245,9 +248,15 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--full", action="store_true", help="as large as this system is meant for")
     is_full = "--full" in arguments
     for name, counts in (FULL if is_full else USUAL).items():
-        parser.add_argument(f"--{name}", type=int, nargs="+", default=counts)
+        parser.add_argument(f"--{name}", type=int, nargs="*", default=counts)
     parser.add_argument("--plots", type=Path, help="the folder where SVGs are written")
     return options.given(parser, arguments, QUICK)
+
+
+def _show(rows: list[dict[str, Any]], given: argparse.Namespace) -> list[dict[str, Any]]:
+    if rows and not given.json:
+        print(f"{streams.table(rows)}\n", flush=True)
+    return rows
 
 
 def run(arguments: Sequence[str] = ()) -> dict[str, Any]:
@@ -257,17 +266,17 @@ def run(arguments: Sequence[str] = ()) -> dict[str, Any]:
     rows: dict[str, list[dict[str, Any]]] = {}
     with workers.on_cores(workers.other_cores()), streams.services() as services:
         try:
-            rows["shards"] = shards(services, given.shards, base)
+            rows["shards"] = _show(shards(services, given.shards, base), given)
         finally:
             asyncio.run(load.delete_topics(services[0], base))
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
-            rows["stored"] = loop.run(_stored(services[1], given.stored))
+            rows["stored"] = _show(loop.run(_stored(services[1], given.stored)), given)
+    rows["watches"] = []
     for count in given.watches:
         options.say(f"{count:,} watches")
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
-            rows.setdefault("watches", []).append(loop.run(_watches(count)))
-    if not given.json:
-        print("\n\n".join(streams.table(several) for several in rows.values()))
+            rows["watches"].append(loop.run(_watches(count)))
+    _show(rows["watches"], given)
     if given.plots:
         for name, svg in _plots(rows).items():
             (given.plots / f"{name}.svg").write_text(svg)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import os
 import statistics
 import time
@@ -67,7 +66,6 @@ def run(arguments: Sequence[str] = ()) -> dict[str, Any]:
     parser.add_argument("--uploads", type=int, default=200)
     parser.add_argument("--triggers", type=int, default=20_000)
     given = options.given(parser, arguments, QUICK)
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     prefix = f"bench-{uuid.uuid4().hex[:8]}-"
     with streams.services() as (kafka, _), TemporaryDirectory(prefix=prefix) as directory:
         parts = Demonstrator(Path(directory), bootstrap=kafka, topic_prefix=prefix)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -39,6 +40,8 @@ def given(
         arguments: of the command line.
         quick: the defaults with `--quick`, by option; what is given besides counts more.
     """
+    # It says so whenever a topic that was just made has no leader yet, and tries again by itself.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     sizes = " ".join(f"--{name.replace('_', '-')} {_text(size)}" for name, size in quick.items())
     made.add_argument("--quick", action="store_true", help=f"a look at it: {sizes}")
     if "--quick" in arguments:
