@@ -103,6 +103,24 @@ def exchange(url: str, data: bytes) -> Answer:
     return Answer(head, body)
 
 
+def receive(sock: socket.socket) -> Answer:
+    """Read one answer with a Content-Length, however its bytes are cut, and no further."""
+    received = bytearray()
+    while b"\r\n\r\n" not in received:
+        received += _more(sock, received)
+    head, _, body = bytes(received).partition(b"\r\n\r\n")
+    answer = Answer(head, body)
+    while len(answer.body) < int(answer.one("Content-Length")):
+        answer = Answer(head, answer.body + _more(sock, answer.body))
+    return answer
+
+
+def _more(sock: socket.socket, received: bytes | bytearray) -> bytes:
+    chunk = sock.recv(65536)
+    assert chunk, bytes(received)
+    return chunk
+
+
 def _joined(body: bytes) -> bytes:
     whole = bytearray()
     while body:
