@@ -227,10 +227,3 @@ class Pair(NamedTuple):
     one: list[list[Hidden]]
     other: list[list[Hidden]]
     ground: Ground
-
-
-_BOBS = st.lists(st.lists(HIDDEN, min_size=1, max_size=4), min_size=10, max_size=10)
-_WAYS = st.sampled_from(WAYS_TO_CLOSE)
-_SIMPLE = st.sampled_from(["mode", "group", "acl"])
-_GROUNDS = st.builds(Ground, st.tuples(_WAYS, _WAYS), _SIMPLE, st.tuples(_SIMPLE, _SIMPLE))
-PAIRS = st.builds(Pair, st.lists(STEPS, min_size=4, max_size=10), _BOBS, _BOBS, _GROUNDS)

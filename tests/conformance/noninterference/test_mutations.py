@@ -14,7 +14,7 @@ from pipeline.authz import checks, scope
 from storage_sim import walk
 from storage_sim.doors.rest import Rest
 from storage_sim.reading import Reading
-from tests.conformance.noninterference import histories
+from tests.conformance.noninterference import histories, scenes
 from tests.conformance.noninterference.test_noninterference import difference
 
 if TYPE_CHECKING:
@@ -110,4 +110,4 @@ def test_a_broken_check_is_noticed_at_once(name: str, monkeypatch: pytest.Monkey
 def test_a_broken_check_is_noticed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Some pair of random histories tells that the check is gone."""
     BREAKS[name](monkeypatch)
-    assert find(histories.PAIRS, lambda pair: bool(difference(pair)), settings=SEARCH)
+    assert find(scenes.PAIRS, lambda pair: bool(difference(pair)), settings=SEARCH)
