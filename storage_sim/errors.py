@@ -30,6 +30,11 @@ def forbidden(message: str = "") -> OperationFailed:
     return OperationFailed(errno.EACCES, message)
 
 
+def changed() -> OperationFailed:
+    """Return what is said when an object is not, or not any more, what it had to be."""
+    return OperationFailed(errno.ESTALE, "it is not what the request expects")
+
+
 def invalid(message: str) -> OperationFailed:
     """Return what is said of an argument that can never be right."""
     return OperationFailed(errno.EINVAL, message)

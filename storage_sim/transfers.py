@@ -10,12 +10,16 @@ from storage_sim.checksums import Checksums
 from storage_sim.errors import OperationFailed
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
     from storage_sim.billing import Caller
     from storage_sim.inodes import Inode
     from storage_sim.reading import Reading
     from storage_sim.writing import Writing
+
+    Condition = Callable[[Inode | None], bool]
+    """Says of a file, or of there being none, whether it may be replaced."""
 
 NEW: Final = "new"
 OVERWRITE: Final = "overwrite"
@@ -46,6 +50,7 @@ class Upload:
     Attributes:
         begun: what the database knows of it.
         inode: the file; after `commit` as it is then.
+        only_if: what must hold of the file also when it ends; None: nothing.
         received_bytes: what came from the client so far.
         size: the content's size so far, in bytes.
         checksums: of all of it so far.
@@ -59,9 +64,11 @@ class Upload:
         file: IO[bytes],
         *,
         max_bytes: int | None,
+        only_if: Condition | None = None,
     ) -> None:
         self.begun = begun
         self.inode = inode
+        self.only_if = only_if
         self.received_bytes = 0
         self.size = 0
         self.checksums = Checksums()
@@ -112,7 +119,8 @@ class Upload:
         """End it well: from now on the file has this content; return the file.
 
         Raises:
-            OperationFailed: ENOENT, the file was removed meanwhile.
+            OperationFailed: ENOENT, the file was removed meanwhile; ESTALE, it is not any more
+                what it had to be.
         """
         try:
             self._seal()

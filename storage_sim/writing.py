@@ -15,7 +15,7 @@ from schemas import vocabulary
 from storage_sim import inodes, walk
 from storage_sim.billing import INTERNAL, Caller, Origin
 from storage_sim.core import caller_from, caller_text
-from storage_sim.errors import OperationFailed, forbidden, not_found
+from storage_sim.errors import OperationFailed, changed, forbidden, not_found
 from storage_sim.transfers import APPEND, NEW, OVERWRITE, SIZE, Begun, Upload
 from storage_sim.tree import Tree
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from pipeline.authz.principal import Principal
     from storage_sim.inodes import Inode
+    from storage_sim.transfers import Condition
 
 
 class Writing(Tree):
@@ -39,6 +40,7 @@ class Writing(Tree):
         append: bool = False,
         exclusive: bool = False,
         announced_bytes: int = 0,
+        only_if: Condition | None = None,
     ) -> Upload:
         """Begin to write a file, which is made if it is missing.
 
@@ -51,12 +53,14 @@ class Writing(Tree):
             exclusive: refuse an old file.
             announced_bytes: how much will come, as far as is known: what is too large does not
                 begin.
+            only_if: what must hold of the file, or of there being none, when the upload begins
+                and when it ends (ESTALE).
         """
         largest = self._largest(principal)
         if largest is not None and announced_bytes > largest:
             raise OperationFailed(errno.EFBIG, f"a file has at most {largest} bytes")
         how = APPEND if append else NEW if exclusive else OVERWRITE
-        upload = self._start(Caller(principal, origin), path, how, mode)
+        upload = self._start(Caller(principal, origin), path, how, mode, only_if)
         if append:
             upload.preload(upload.inode.size)
         return upload
@@ -87,11 +91,20 @@ class Writing(Tree):
             self.fail(begun, errno.EINTR, "the storage was stopped during the upload", 0)
         return len(left)
 
-    def _start(self, caller: Caller, path: str, how: str, mode: int) -> Upload:
+    def _start(
+        self,
+        caller: Caller,
+        path: str,
+        how: str,
+        mode: int,
+        only_if: Condition | None = None,
+    ) -> Upload:
         content, file = self.contents.create()
         try:
             inode, attribute = self.database.write(
-                lambda db: self._begin(db, content, caller, path, how=how, mode=mode)
+                lambda db: self._begin(
+                    db, content, caller, path, how=how, mode=mode, only_if=only_if
+                )
             )
         except BaseException:
             file.close()
@@ -103,6 +116,7 @@ class Writing(Tree):
             inode,
             file,
             max_bytes=self._largest(caller.principal),
+            only_if=only_if,
         )
 
     def _largest(self, principal: Principal) -> int | None:
@@ -119,11 +133,13 @@ class Writing(Tree):
         *,
         how: str,
         mode: int,
+        only_if: Condition | None,
     ) -> tuple[Inode, str]:
         """Make the file if it is missing, and note that it is being written."""
         principal = caller.principal
         # as O_EXCL, which refuses also a link that leads nowhere
         place = self._reach(db, principal, path, "UPLOAD", follow=how != NEW)
+        there = place.inode
         if place.inode is None and how != SIZE:
             kind, how = vocabulary.FileType.REGULAR, NEW
             place = self._add(db, place, kind, caller, mode, content=None)
@@ -133,6 +149,8 @@ class Writing(Tree):
             raise OperationFailed(errno.EISDIR)
         elif not scope.allows(principal, place.found.permission, "w"):
             raise forbidden()
+        if only_if is not None and not only_if(there):
+            raise changed()
         inode = place.found
         row = (content, inode.id, how, caller_text(caller))
         db.execute("INSERT INTO uploads VALUES (?, ?, ?, ?)", row)
@@ -146,6 +164,11 @@ class Writing(Tree):
         begun = upload.begun
         db.execute("DELETE FROM uploads WHERE content = ?", (begun.content,))
         place = walk.place_of(db, begun.inode_id)
+        if upload.only_if is not None:
+            # what it made itself to write in is not there for others
+            is_own = begun.attribute == NEW and place is not None and place.found.content is None
+            if not upload.only_if(None if place is None or is_own else place.found):
+                raise changed()
         if place is None:
             raise not_found()
         now_us = self._biller.clock_us()

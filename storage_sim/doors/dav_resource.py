@@ -19,6 +19,7 @@ from wsgidav.dav_error import (
     HTTP_FORBIDDEN,
     HTTP_METHOD_NOT_ALLOWED,
     HTTP_NOT_FOUND,
+    HTTP_PRECONDITION_FAILED,
     DAVError,
 )
 from wsgidav.util import etree
@@ -54,6 +55,7 @@ _STATUSES: Final = {
     errno.EFBIG: 413,
     errno.E2BIG: 413,
     errno.ENOSPC: 507,
+    errno.ESTALE: HTTP_PRECONDITION_FAILED,
     errno.ECONNABORTED: HTTP_BAD_REQUEST,
 }
 

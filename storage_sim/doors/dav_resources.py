@@ -24,14 +24,14 @@ from storage_sim.doors.dav_resource import (
     Resource,
     as_dav_errors,
 )
-from storage_sim.doors.preconditions import EXCLUSIVE
+from storage_sim.doors.preconditions import EXCLUSIVE, HOLDS
 from storage_sim.errors import OperationFailed
 
 if TYPE_CHECKING:
     from storage_sim.inodes import Inode
     from storage_sim.reading import Seen
     from storage_sim.storage import Storage
-    from storage_sim.transfers import Download, Upload
+    from storage_sim.transfers import Condition, Download, Upload
     from storage_sim.walk import Place
 
 _NOT_OF_ROOT: Final = frozenset({"PUT", "DELETE", "MOVE", "COPY"})
@@ -96,9 +96,9 @@ class StorageProvider(DAVProvider):  # type: ignore[misc] # WsgiDAV has no types
         found = self.get_resource_inst(path, environ)
         if found is None:
             return None
-        # A directory's page shows more than its own times tell.
-        modified_s = None if found.is_collection else int(found.get_last_modified())
-        return preconditions.There(found.get_etag(), modified_s)
+        if found.is_collection:  # its page shows more than its own times tell
+            return preconditions.There(found.get_etag(), None)
+        return _there(found.inode)
 
     def _show(self, path: str, environ: dict[str, Any], start_response: Any) -> list[bytes]:
         with as_dav_errors():
@@ -116,6 +116,14 @@ class StorageProvider(DAVProvider):  # type: ignore[misc] # WsgiDAV has no types
 def _resource(path: str, environ: dict[str, Any], storage: Storage, place: Place) -> Any:
     kind = Collection if place.found.is_directory else File
     return kind(path, environ, storage, place.found, place.path)
+
+
+def _there(file: Inode) -> preconditions.There:
+    return preconditions.There(_etag(file), file.modified_us // 1_000_000)
+
+
+def _etag(file: Inode) -> str:
+    return file.content or f"{file.id.hex()}-{file.modified_us:x}"
 
 
 class Collection(Resource, DAVCollection):  # type: ignore[misc] # WsgiDAV has no types
@@ -205,9 +213,7 @@ class File(Resource, DAVNonCollection):  # type: ignore[misc] # WsgiDAV has no t
 
     def get_etag(self) -> str | None:
         """Return what changes with each content."""
-        if self.inode is None:
-            return None
-        return self.inode.content or f"{self.inode.id.hex()}-{self.inode.modified_us:x}"
+        return None if self.inode is None else _etag(self.inode)
 
     def support_etag(self) -> bool:
         """Say that there is one."""
@@ -236,12 +242,20 @@ class File(Resource, DAVNonCollection):  # type: ignore[misc] # WsgiDAV has no t
                     self._origin,
                     announced_bytes=announced,
                     exclusive=EXCLUSIVE in self.environ,
+                    only_if=self._condition(),
                 )
         except DAVError as error:
             if error.value == HTTP_METHOD_NOT_ALLOWED:  # somebody else was first
                 raise DAVError(HTTP_PRECONDITION_FAILED, "there is one now") from error
             raise
         return self
+
+    def _condition(self) -> Condition | None:
+        """Return what must still hold when the upload ends."""
+        holds = self.environ.get(HOLDS)
+        if holds is None:
+            return None
+        return lambda file: bool(holds(None if file is None else _there(file)))
 
     def write(self, chunk: bytes) -> None:
         """Take the next bytes of the body."""

@@ -20,6 +20,10 @@ FAILED: Final = 412
 EXCLUSIVE: Final = "storage.exclusive"
 """In the WSGI environment: the request makes its object, or fails."""
 
+HOLDS: Final = "storage.holds"
+"""In the WSGI environment of a conditional request: says of what is there (`There`, or None) now
+whether the conditions hold."""
+
 _CONDITIONS: Final = (
     "HTTP_IF_MATCH",
     "HTTP_IF_UNMODIFIED_SINCE",
@@ -74,6 +78,10 @@ def refusal(environ: Mapping[str, Any], there: There | None) -> int:
 
 def settle(environ: MutableMapping[str, Any]) -> None:
     """Leave WsgiDAV no condition to judge again, and only a range that it understands."""
+    if is_conditional(environ):
+        asked = {name: environ[name] for name in _CONDITIONS if name in environ}
+        asked["REQUEST_METHOD"] = environ["REQUEST_METHOD"]
+        environ[HOLDS] = lambda there: not refusal(asked, there)
     if environ.get("HTTP_IF_NONE_MATCH", "").strip() == "*":
         environ[EXCLUSIVE] = True
     for name in _CONDITIONS:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from schemas.records import BillingRecord
+    from storage_sim.inodes import Inode
     from storage_sim.storage import Storage
 
     Told = Callable[[], list[BillingRecord]]
@@ -234,3 +235,44 @@ def test_the_largest_upload(tmp_path: Path) -> None:
         storage.write(narrow, "/g", b"four")
     assert [entry.name for entry in storage.listing(SYSTEM, "/")] == ["f"]
     storage.close()
+
+
+def test_a_condition_holds_when_an_upload_begins_and_when_it_ends(
+    storage: Storage, told: Told, alice: Principal
+) -> None:
+    """Else it leaves the file as somebody else has made it meanwhile."""
+    old = storage.write(alice, "/data/f", b"old")
+    told()
+
+    def is_old(inode: Inode | None) -> bool:
+        return inode is not None and inode.content == old.content
+
+    upload = storage.upload(alice, "/data/f", only_if=is_old)
+    upload.write(b"mine")
+    storage.write(alice, "/data/f", b"theirs", only_if=is_old)
+    with refused(errno.ESTALE):
+        upload.commit()
+    with refused(errno.ESTALE):
+        storage.upload(alice, "/data/f", only_if=is_old)
+    assert [(r["kind"], r["status_code"]) for r in told()] == [
+        ("UPLOAD", 0),
+        ("UPLOAD", errno.ESTALE),
+    ]
+    assert storage.read(alice, "/data/f") == b"theirs"
+
+
+def test_a_condition_is_asked_of_what_others_made(storage: Storage, alice: Principal) -> None:
+    """What an upload itself makes to write in is nothing, and what was removed is nothing."""
+    asked: list[Inode | None] = []
+
+    def note(inode: Inode | None) -> bool:
+        asked.append(inode)
+        return inode is None
+
+    storage.write(alice, "/data/new", b"x", only_if=note)
+    assert asked == [None, None]
+    upload = storage.upload(alice, "/data/f", only_if=note)
+    storage.delete(alice, "/data/f")
+    with refused(errno.ENOENT):
+        upload.commit()
+    assert asked == [None] * 4
