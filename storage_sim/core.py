@@ -209,6 +209,13 @@ def _shown_to(restrictions: Restrictions) -> Callable[[str], bool] | None:
     )
 
 
+def may_list(principal: Principal, directory: Inode, path: str) -> bool:
+    """Whether a principal may list a directory, and so be told anything of what is in it."""
+    return scope.allows(principal, directory.permission, "rx") and caveats.may_act(
+        principal.restrictions, caveats.LIST, path
+    )
+
+
 def may_enter(principal: Principal, directory: Inode) -> bool:
     """Whether a principal may make entries in a directory."""
     return scope.allows(principal, directory.permission, "wx")

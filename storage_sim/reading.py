@@ -11,7 +11,7 @@ from pipeline.authz import caveats, scope
 from schemas import vocabulary
 from storage_sim import inodes, namespace, outbox, walk
 from storage_sim.billing import INTERNAL, Caller, Origin
-from storage_sim.core import Core
+from storage_sim.core import Core, may_list
 from storage_sim.errors import OperationFailed, forbidden
 from storage_sim.transfers import Download
 from storage_sim.walk import Place
@@ -133,9 +133,7 @@ class Reading(Core):
         return snapshot
 
     def _may_list(self, principal: Principal, directory: Inode, path: str) -> bool:
-        return scope.allows(principal, directory.permission, "rx") and caveats.may_act(
-            principal.restrictions, "LIST", path
-        )
+        return may_list(principal, directory, path)
 
     def _may_watch(self, principal: Principal, place: Place) -> bool:
         inode = place.found

@@ -9,7 +9,7 @@ from pipeline.authz import acl, scope
 from schemas import vocabulary
 from storage_sim import inodes, namespace
 from storage_sim.billing import INTERNAL, Caller, Origin
-from storage_sim.core import Core, may_enter
+from storage_sim.core import Core, may_enter, may_list
 from storage_sim.errors import OperationFailed, forbidden, invalid
 
 if TYPE_CHECKING:
@@ -66,8 +66,7 @@ class Tree(Core):
             if not place.found.is_directory:
                 raise OperationFailed(errno.ENOTDIR)
             self._check_removable(principal, place)
-            if inodes.has_children(db, place.found.id):
-                raise OperationFailed(errno.ENOTEMPTY)
+            self._check_empty(db, principal, place)
             self._remove(db, vocabulary.Kind.RMDIR, place, Caller(principal, origin))
 
         self.database.write(work)
@@ -132,7 +131,7 @@ class Tree(Core):
             raise OperationFailed(errno.EBUSY)
         namespace.check_rename(moving, new.inode, new.above)
         if moving.is_directory and namespace.scatters(
-            old.path, new.path, self.shard_depth, is_empty=not inodes.has_children(db, moving.id)
+            old.path, new.path, self.shard_depth, is_empty=_is_known_empty(db, principal, old)
         ):
             raise OperationFailed(errno.EXDEV, "the directory holds shards of its own")
         if new.inode is None:
@@ -142,21 +141,27 @@ class Tree(Core):
                 raise forbidden()
         else:
             self._check_removable(principal, new)
-            if new.inode.is_directory and inodes.has_children(db, new.inode.id):
-                raise OperationFailed(errno.ENOTEMPTY)
+            if new.inode.is_directory:
+                self._check_empty(db, principal, new)
         # a directory that gets another parent is itself changed: its `..`
         if moving.is_directory and old.parent.id != new.parent.id:
             if not scope.allows(principal, moving.permission, "w"):
                 raise forbidden()
-            self._check_depth(db, moving, new.path)
+            self._check_depth(db, principal, old, new.path)
 
-    def _check_depth(self, db: sqlite3.Connection, directory: Inode, path: str) -> None:
+    def _check_depth(
+        self, db: sqlite3.Connection, principal: Principal, old: Place, path: str
+    ) -> None:
         """Check that nothing below a moved directory gets too deep."""
+        if path.count("/") <= old.path.count("/"):
+            return
+        if not may_list(principal, old.found, old.path):
+            raise forbidden()
         levels = db.execute(
             "WITH RECURSIVE below (id, depth) AS (SELECT ?, 0 UNION ALL "
             "SELECT inodes.id, depth + 1 FROM inodes JOIN below ON inodes.parent = below.id) "
             "SELECT max(depth) FROM below",
-            (directory.id,),
+            (old.found.id,),
         ).fetchone()[0]
         if path.count("/") + levels > namespace.DEPTH_MAX:
             raise OperationFailed(errno.ENAMETOOLONG, "what is in the directory would be too deep")
@@ -190,6 +195,17 @@ class Tree(Core):
         self._biller.bill(db, _KINDS[kind], there, caller)
         return there
 
+    def _check_empty(self, db: sqlite3.Connection, principal: Principal, place: Place) -> None:
+        """Check that a directory may go.
+
+        Whether anything is in it is only for those who may list it; rmdir(2) tells it to everybody
+        who may write in the directory above.
+        """
+        if not may_list(principal, place.found, place.path):
+            raise forbidden()
+        if inodes.has_children(db, place.found.id):
+            raise OperationFailed(errno.ENOTEMPTY)
+
     def _check_removable(self, principal: Principal, place: Place) -> None:
         if not place.above:
             raise OperationFailed(errno.EBUSY)
@@ -203,3 +219,10 @@ class Tree(Core):
         self._discard(db, place.found)
         inodes.remove(db, place.found)
         self._touch(db, place.parent)
+
+
+def _is_known_empty(db: sqlite3.Connection, principal: Principal, place: Place) -> bool:
+    """Whether a directory is empty and a principal may know it."""
+    return may_list(principal, place.found, place.path) and not inodes.has_children(
+        db, place.found.id
+    )

@@ -78,6 +78,14 @@ DIFFERENCES = (
         " each upload",
     ),
     Difference(
+        "closed-directories",
+        "rmdir(2) and rename(2) tell whoever may write in the directory above whether a directory"
+        " is empty",
+        "a directory that one may not list one may not remove or replace, and not move to where"
+        " what is in it would be deeper (EACCES)",
+        "what is in a closed directory, and whether anything is, is nobody's business",
+    ),
+    Difference(
         "across-shards",
         "one queue: the order of all events",
         "with shard_depth above 0 the order of a shard's events; a move to another shard is told"

@@ -64,6 +64,7 @@ SCENES = (
     Scene((h.Reconnect((_seen("out", other="/pub/x"),), "id", 0),)),
     Scene((h.Ask(_FILE, ""), h.Ask(_FILE, "DELETE"), h.Ask(_FILE, ""))),
     Scene((h.Ask("/hid/h0", "DELETE"), h.Ask("/hid/h0", "mkdir")), _hidden("mkdir")),
+    Scene((h.Ask("/pub/hid", "DELETE"),), _hidden("rmdir", path="/pub/hid/s")),
     Scene((h.Ask(_FILE, "chmod"), h.Ask("/pub/own", "mkdir"), h.Ask(_FILE, "mv"))),
     Scene((_subscribed("{}"), _subscribed("{}"), h.Unsubscribe(0))),
     Scene((_subscribed('{"snapshot":true,"details":true}'), _seen("write"))),

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, Phase, find, settings
 
 from api.delivery_stream import Stream
 from pipeline.authz import checks, scope
-from storage_sim import walk
+from storage_sim import tree, walk
 from storage_sim.doors.rest import Rest
 from storage_sim.reading import Reading
 from tests.conformance.noninterference import histories, scenes
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     Break = Callable[[pytest.MonkeyPatch], None]
 
 SEARCH = settings(
-    max_examples=150,
+    max_examples=400,
     deadline=None,
     database=None,
     phases=[Phase.generate],
@@ -58,6 +58,7 @@ BREAKS: dict[str, Break] = {
     ),
     "users are told positions": lambda patch: patch.setattr(Rest, "_is_service", _yes),
     "ACLs say nothing": lambda patch: patch.setattr(checks, "check", _check_without_acl),
+    "removing tells what is in it": lambda patch: patch.setattr(tree, "may_list", _yes),
     "the past is open": lambda patch: patch.setattr(Stream, "may_see", _yes),
 }
 
@@ -70,9 +71,10 @@ TELLING = histories.Pair(
         histories.Visible("write", "/pub/own/v0", ""),
         histories.Reconnect((), "id", 0),
         *(histories.Ask(path, "") for path in ("/pub", "/pub/hid", "/pub/x", "/hid/h0")),
+        histories.Ask("/pub/hid", "DELETE"),
     ],
     one=[_HIDES, _HIDES, *[[]] * 8],
-    other=[[]] * 10,
+    other=[[histories.Hidden("rmdir", "/pub/hid/s", "")], *[[]] * 9],
     ground=histories.Ground(("mode", "acl"), "mode", ("mode", "group")),
 )
 """Two histories that tell of each check whether it is there: for the short form."""

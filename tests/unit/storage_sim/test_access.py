@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,10 +11,12 @@ import pytest
 from pipeline.authz.principal import Principal, Restrictions
 from storage_sim.core import SYSTEM
 from storage_sim.errors import OperationFailed
+from tests.unit.storage_sim import history
 from tests.unit.storage_sim.history import refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from schemas.records import BillingRecord
     from storage_sim.storage import Storage
@@ -46,6 +49,55 @@ def test_sticky_directories(storage: Storage, alice: Principal, bob: Principal) 
     with refused(errno.EACCES):
         storage.rename(bob, "/data/g", "/data/f")
     storage.delete(alice, "/data/f")
+
+
+@pytest.mark.parametrize("is_full", [False, True])
+def test_whether_a_closed_directory_is_empty_is_told_to_nobody(
+    tmp_path: Path, alice: Principal, bob: Principal, *, is_full: bool
+) -> None:
+    """Neither by removing it, nor by replacing it, nor by moving it between shards."""
+    storage = history.open_storage(tmp_path, depth=3)
+    storage.mkdir(SYSTEM, "/data", mode=0o777)
+    for path, mode in (("/data/closed", 0o700), ("/data/blind", 0o733), ("/data/mine", 0o755)):
+        storage.mkdir(bob if path.endswith("mine") else alice, path, mode=mode)
+    if is_full:
+        storage.write(alice, "/data/closed/f", b"")
+        storage.write(alice, "/data/blind/f", b"")
+    before = len(history.records(storage))
+    unlisted = replace(bob, restrictions=Restrictions(activities=frozenset({"DELETE"})))
+    for refusal in (
+        lambda: storage.rmdir(bob, "/data/closed"),
+        lambda: storage.rmdir(bob, "/data/blind"),
+        lambda: storage.rmdir(unlisted, "/data/mine"),
+        lambda: storage.rename(bob, "/data/mine", "/data/closed"),
+    ):
+        with refused(errno.EACCES):
+            refusal()
+    with refused(errno.EXDEV):
+        storage.rename(bob, "/data/closed", "/data/other")
+    assert len(history.records(storage)) == before
+    storage.close()
+
+
+@pytest.mark.parametrize("depth", [1, 70])
+def test_how_deep_a_closed_directory_goes_is_told_to_nobody(
+    storage: Storage, alice: Principal, bob: Principal, depth: int
+) -> None:
+    """It is moved to where nothing in it gets deeper, and nowhere else."""
+    path = "/data/blind"
+    storage.mkdir(alice, path, mode=0o733)
+    for _ in range(depth):
+        path += "/d"
+        storage.mkdir(alice, path)
+    below = "/data"
+    for _ in range(40):
+        below += "/b"
+        storage.mkdir(bob, below)
+    storage.chmod(SYSTEM, "/data", 0o777)
+    with refused(errno.EACCES):
+        storage.rename(bob, "/data/blind", f"{below}/blind")
+    storage.mkdir(SYSTEM, "/beside", mode=0o777)
+    storage.rename(bob, "/data/blind", "/beside/blind")
 
 
 def test_attributes_and_who_may_set_them(
