@@ -16,6 +16,7 @@ from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 
 from api import audit, problems
+from schemas import http_head
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -85,7 +86,7 @@ class Edge:
             await send(message)
 
         try:
-            self._limits.requests_per_address.spend(visit.address)
+            self._admit(scope, visit)
             await self._app(scope, receive, send_marked)
         except ClientDisconnect:
             status = status or _CLIENT_LEFT
@@ -106,6 +107,17 @@ class Edge:
                 status,
                 (time.monotonic() - began_s) * 1000,
             )
+
+    def _admit(self, scope: Scope, visit: Visit) -> None:
+        """Check what counts whatever the request asks for.
+
+        Raises:
+            Problem: 429, 400.
+        """
+        self._limits.requests_per_address.spend(visit.address)
+        fault = http_head.fault(scope)
+        if fault:
+            raise problems.bad_request(fault)
 
 
 def _path(scope: Scope) -> str:

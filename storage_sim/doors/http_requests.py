@@ -8,15 +8,16 @@ once, whatever its size; and it goes on behind a chunked body that was not read 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import Any, Final
 
 from cheroot import server
 
+from schemas import http_head
 from storage_sim.doors.chunked import ChunkedBody
 
 _TARGET: Final = re.compile(rb"^([A-Z]+ )(?:https?://[^/ ]*)?/+")
-_LENGTH: Final = re.compile(rb"content-length[ \t]*:", re.IGNORECASE)
-_AUTHORIZATION: Final = re.compile(rb"authorization[ \t]*:", re.IGNORECASE)
+_FIELD: Final = re.compile(rb"([-!#$%&'*+.^_`|~0-9A-Za-z]+):[^\x00\r\n]*\r\n")
 _PIECE_BYTES: Final = 1 << 18
 _DISCARD_MAX_BYTES: Final = 16 << 20
 
@@ -39,22 +40,29 @@ class _OneSlash:
         return getattr(self._raw, name)
 
 
-class _Counted:
-    """The connection's header lines, with those counted that may be there only once.
+class _Lines:
+    """The connection's header lines: refused where RFC 9112 has no such line, and counted by name.
 
-    Of several lengths, or credentials, cheroot would believe the last.
+    Of a name that is there twice, or folded, cheroot would believe the last; and it would take
+    names with blanks around them for the names without.
     """
 
     def __init__(self, raw: Any) -> None:
         self._raw = raw
-        self.ends = 0
-        self.logins = 0
+        self.counts: Counter[bytes] = Counter()
 
     def readline(self, *size: int) -> bytes:
-        """Return a header line."""
+        """Return a header line.
+
+        Raises:
+            ValueError: it is none.
+        """
         line: bytes = self._raw.readline(*size)
-        self.ends += bool(_LENGTH.match(line))
-        self.logins += bool(_AUTHORIZATION.match(line))
+        found = _FIELD.fullmatch(line)
+        if found is not None:
+            self.counts[found[1].lower()] += 1
+        elif line not in (b"", b"\r\n"):
+            raise ValueError("Malformed header line")
         return line
 
 
@@ -88,8 +96,7 @@ class Request(server.HTTPRequest):
     """A request whose body costs no more than it is worth."""
 
     _expects_continue = False
-    _ends = 0
-    _logins = 0
+    _lines: _Lines
     _body: _OnDemand | None = None
 
     def read_request_line(self) -> Any:
@@ -101,13 +108,12 @@ class Request(server.HTTPRequest):
             self.rfile = raw
 
     def read_request_headers(self) -> bool:
-        """Read the headers; refuse a body with two ends, and do not ask for it yet."""
+        """Read the headers; refuse what has two meanings, and do not ask for the body yet."""
         read = self.header_reader
 
         def read_without_expect(raw: Any, headers: dict[bytes, bytes]) -> Any:
-            lines = _Counted(raw)
-            read(lines, headers)
-            self._ends, self._logins = lines.ends, lines.logins
+            self._lines = _Lines(raw)
+            read(self._lines, headers)
             expected = headers.pop(b"Expect", b"").lower()
             self._expects_continue = expected == b"100-continue"
             return headers
@@ -115,14 +121,24 @@ class Request(server.HTTPRequest):
         self.header_reader = read_without_expect
         if not super().read_request_headers():  # type: ignore[no-untyped-call] # cheroot's
             return False
+        fault = self._fault()
+        if fault:
+            self.simple_response("400 Bad Request", fault)
+        return not fault
+
+    def _fault(self) -> str:
+        """Say what can be read in two ways; "" for nothing."""
+        counts = self._lines.counts
         length = self.inheaders.get(b"Content-Length", b"0")
-        if self._ends + self.chunked_read > 1 or not length.isdigit():
-            self.simple_response("400 Bad Request", "Where the body ends is not clear")
-            return False
-        if self._logins > 1:
-            self.simple_response("400 Bad Request", "More than one Authorization header")
-            return False
-        return True
+        coding = self.inheaders.get(b"Transfer-Encoding", b"chunked").lower()
+        ends = counts[b"content-length"] + counts[b"transfer-encoding"]
+        is_chunked = self.chunked_read or not counts[b"transfer-encoding"]  # never in HTTP/1.0
+        if ends > 1 or not length.isdigit() or coding != b"chunked" or not is_chunked:
+            return "Where the body ends is not clear"
+        if counts[b"authorization"] > 1:
+            return "More than one Authorization header"
+        version = self.request_protocol.removeprefix(b"HTTP/").decode("latin-1")
+        return http_head.fault_of(version, counts[b"host"])
 
     def respond(self) -> None:
         """Have the request answered."""

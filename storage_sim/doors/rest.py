@@ -17,6 +17,7 @@ from urllib.parse import parse_qs, unquote_to_bytes
 import anyio
 import anyio.to_thread
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
@@ -25,6 +26,7 @@ from storage_sim.authentication import BadCredentials, TooManyAttempts
 from storage_sim.billing import Origin
 from storage_sim.doors import rest_actions, rest_json
 from storage_sim.doors.health import Health
+from storage_sim.doors.rest_heads import OneMeaning
 from storage_sim.errors import OperationFailed, invalid, not_found
 
 if TYPE_CHECKING:
@@ -112,7 +114,8 @@ class Rest:
                     NAMESPACE + "/{path:path}", self._answered(self._delete), methods=["DELETE"]
                 ),
                 *self._health.routes(),
-            ]
+            ],
+            middleware=[Middleware(OneMeaning)],
         )
 
     def _answered(
@@ -232,10 +235,8 @@ class Rest:
         async for chunk in request.stream():
             text += chunk
             if len(text) > self._max_body_bytes:
-                raise _Problem(
-                    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-                    f"a body has at most {self._max_body_bytes} bytes",
-                )
+                detail = f"a body has at most {self._max_body_bytes} bytes"
+                raise _Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)
         try:
             body = json.loads(bytes(text))
             json.dumps(body, ensure_ascii=False).encode()  # lone surrogates are no text

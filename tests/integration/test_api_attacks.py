@@ -136,6 +136,22 @@ def test_a_host_that_is_none_gets_into_no_location(url: str, host: str) -> None:
     assert exchange(url, data).status == 400
 
 
+@pytest.mark.parametrize(
+    ("line", "hosts"),
+    [("HTTP/1.1", ["a", "b"]), ("HTTP/1.1", ["a", "a"]), ("HTTP/1.1", []),
+     ("HTTP/1.0", ["a", "b"]), ("HTTP/0.9", ["a"]), ("HTTP/2.0", ["a"])],
+)  # fmt: skip
+@pytest.mark.parametrize("path", ["/api/v1/events", "/api/v1/user", "/health/live"])
+def test_a_request_has_one_host(
+    small_site: ApiSite, url: str, path: str, line: str, hosts: list[str]
+) -> None:
+    """Whatever it asks for, at the node and at the storage's REST; and HTTP/0.9 is no more."""
+    lines = [f"GET {path} {line}", *(f"Host: {host}" for host in hosts), "Connection: close"]
+    lines += [f"{name}: {value}" for name, value in basic("alice").items()]
+    for server in (url, small_site.rest_url):
+        assert exchange(server, "\r\n".join([*lines, "", ""]).encode()).status == 400
+
+
 def test_a_last_event_id_of_another_channel_says_nothing(
     small_site: ApiSite, url: str, channel: str
 ) -> None:

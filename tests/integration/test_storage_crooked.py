@@ -128,6 +128,18 @@ def test_large_files_do_not_fill_the_memory(doors: Doors, alice: httpx.Client) -
         ("PROPFIND /data/f HTTP/1.1\r\nContent-Length: 99999999", b"413"),
         ("PUT /data/f HTTP/1.1\r\nContent-Length: -5", b"400"),
         ("PUT /data/f HTTP/1.1\r\nContent-Length: 1_0", b"400"),
+        ("GET /data HTTP/1.1\r\nHost: y", b"400"),
+        ("GET /data HTTP/1.0\r\nHost: y", b"400"),
+        ("GET /data HTTP/0.9", b"505"),
+        ("GET /data HTTP/1.1\r\nX: a\r\n folded: b", b"400"),
+        ("GET /data HTTP/1.1\r\nX : a", b"400"),
+        ("GET /data HTTP/1.1\r\nX\x0b: a", b"400"),
+        ("GET /data HTTP/1.1\r\nX: a\x00b", b"400"),
+        ("GET /data HTTP/1.1\r\nX: a\rHost: y", b"400"),
+        ("GET /data HTTP/1.1\r\n: a", b"400"),
+        ("GET /data HTTP/1.0\r\nTransfer-Encoding: chunked", b"400"),
+        ("GET /data HTTP/1.1\r\nTransfer-Encoding: chunked, chunked", b"400"),
+        ("GET /data HTTP/1.1\r\nAuthorization\x0c: Basic eDp5", b"400"),
     ],
 )
 def test_crooked_requests_are_refused(
@@ -147,6 +159,13 @@ def test_crooked_requests_are_refused(
     assert b"Traceback" not in answer
     assert b"bob's" not in answer
     assert len(doors.records()) == before
+
+
+def test_a_request_without_a_host_is_none(doors: Doors) -> None:
+    """But for HTTP/1.0, which knows no such header."""
+    login = f"Authorization: {basic('alice')['Authorization']}\r\nConnection: close\r\n\r\n"
+    assert send_raw(doors, f"GET /data HTTP/1.1\r\n{login}".encode()).startswith(b"HTTP/1.1 400")
+    assert send_raw(doors, f"GET /data HTTP/1.0\r\n{login}".encode()).startswith(b"HTTP/1.1 200")
 
 
 def test_xml_bombs_are_refused(alice: httpx.Client) -> None:
@@ -208,6 +227,12 @@ def test_what_is_left_of_a_refused_body_is_no_request(doors: Doors, bob: httpx.C
         + smuggled,
         put("/data/h", "alice", "Content-Length: 5", "Content-Length: 0") + smuggled,
         put("/data/h", "alice", "Content-Length: -1") + smuggled,
+        put("/data/f", "alice", f"Content-Length: {len(smuggled)}", "Content-Length\x0b: 0")
+        + smuggled,
+        put("/data/f", "alice", f"Content-Length: {len(smuggled)}\r\n 0") + smuggled,
+        put("/data/f", "alice", "Transfer-Encoding: chunked", "Transfer-Encoding: chunked")
+        + b"0\r\n\r\n"
+        + smuggled,
     ):
         with contextlib.suppress(ConnectionError):
             answer = send_raw(doors, request)

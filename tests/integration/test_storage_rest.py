@@ -168,6 +168,17 @@ async def test_who_holds_the_key_is_believed_about_addresses(
     )
 
 
+@pytest.mark.parametrize("path", ["/api/v1/user", "/health/live", "/nothing"])
+async def test_a_request_has_one_host(rest: httpx.AsyncClient, path: str) -> None:
+    """Whatever it asks for."""
+    twice = [("Host", "a"), ("Host", "b"), *basic("alice").items()]
+    answer = await rest.get(path, headers=twice)
+    assert (answer.status_code, answer.json()["errors"][0]["message"]) == (
+        400,
+        "More than one Host header",
+    )
+
+
 async def test_health_and_metrics(doors: Doors, rest: httpx.AsyncClient) -> None:
     """Live, ready with the backlog, and counts for the operator; users learn no counts."""
     assert (await rest.get("/health/live")).status_code == 200

@@ -59,7 +59,8 @@ async def _serve(app: Any, *, per_address: float = 0, times: int = 1) -> list[Me
             "path": "/a\nb",
             "raw_path": b"/a%0Ab",
             "query_string": b"authz=MDAsecret",
-            "headers": [],
+            "http_version": "1.1",
+            "headers": [(b"host", b"x")],
             "client": ("192.0.2.1", 1),
             "scheme": "http",
         }
