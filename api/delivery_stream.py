@@ -88,7 +88,7 @@ class Stream:
         self._tell_alone()
         self.principal = principal
         self.decisions = principal.decisions
-        self.restricted = bool(principal.restrictions.fingerprint())
+        self.restricted = principal.restrictions.confines
         self.settle()
 
     # --- who is told

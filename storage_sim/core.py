@@ -201,7 +201,7 @@ def _shown_to(restrictions: Restrictions) -> Callable[[str], bool] | None:
 
     The directories above its root are there, that is no secret.
     """
-    if not restrictions.fingerprint():
+    if not restrictions.confines:
         return None
     return lambda path: (
         paths.is_below(restrictions.root, path)

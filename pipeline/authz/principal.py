@@ -26,6 +26,8 @@ class Restrictions:
         max_upload_bytes: the largest upload; None: any.
         granted: for tokens that grant activities for several paths (WLCG scopes): pairs of
             (activities, path), any of which suffices; empty: `path` and `activities` decide.
+        groups: the groups that the token names, in order: it has fewer rights than one of its
+            user's that names more.
     """
 
     root: str = "/"
@@ -35,17 +37,22 @@ class Restrictions:
     expires_s: float | None = None
     max_upload_bytes: int | None = None
     granted: tuple[tuple[frozenset[str], str], ...] = ()
+    groups: tuple[str, ...] = ()
+
+    @property
+    def confines(self) -> bool:
+        """Whether any path or activity is taken away at all."""
+        everything = ("/", "/", None, ())
+        return (self.root, self.path, self.activities, self.granted) != everything
 
     def fingerprint(self) -> str:
         """Return 16 hex digits that are equal for equal rights, whenever the token expires."""
-        if (self.root, self.path, self.activities, self.addresses, self.granted) == (
-            "/", "/", None, (), (),
-        ):  # fmt: skip
+        if not (self.confines or self.addresses or self.groups):
             return ""
         granted = sorted((sorted(activities), path) for activities, path in self.granted)
         activities = None if self.activities is None else sorted(self.activities)
-        text = repr((self.root, self.path, activities, self.addresses, granted))
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        rights = (self.root, self.path, activities, self.addresses, granted, self.groups)
+        return hashlib.sha256(repr(rights).encode()).hexdigest()[:16]
 
 
 UNRESTRICTED: Final = Restrictions()

@@ -3,8 +3,8 @@
 A token is accepted only with an asymmetric signature by a key of the issuer it names, for an
 audience of ours, between `nbf` and `exp`. Its subject is one of our users by a table; its groups
 add to theirs by another. Scopes in the manner of WLCG (`storage.read:/path`) or SciTokens
-(`read:/path`) are capabilities: with any of them the token allows these and nothing else, as far
-as its user may. A token without speaks for its user whole.
+(`read:/path`) are capabilities: with any of them, whatever profile it names, the token allows
+these and nothing else, as far as its user may. A token without speaks for its user whole.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ _WLCG: Final = {
     "storage.stage": _READ | {caveats.STAGE},
 }
 _SCITOKENS: Final = {"read": _READ, "write": _MODIFY}
+_CAPABILITIES: Final = _WLCG | _SCITOKENS
 
 
 class Account(Protocol):
@@ -121,12 +122,23 @@ def _strings(value: Any) -> list[str]:
     return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
 
 
-def _capabilities(claims: Mapping[str, Any]) -> tuple[Mapping[str, frozenset[str]], list[str]]:
-    """Return what the token's profile calls its capabilities, and those the token has."""
-    scopes = _strings(claims.get("scope"))
+def _groups(claims: Mapping[str, Any]) -> list[str]:
+    return _strings(claims.get("wlcg.groups")) + _strings(claims.get("groups"))
+
+
+def _capabilities(claims: Mapping[str, Any]) -> list[str]:
+    """Return the token's scopes that are capabilities, also those of no use here.
+
+    SciTokens of version 1 do not say that they are such: a scope that could be one is one.
+    """
+    scopes = _strings(claims.get("scope")) + _strings(claims.get("scp"))
     if str(claims.get("ver", "")).lower().startswith("scitoken"):
-        return _SCITOKENS, scopes or ["none"]
-    return _WLCG, [scope for scope in scopes if scope.startswith(("storage.", "compute."))]
+        return scopes or ["none"]
+    return [
+        scope
+        for scope in scopes
+        if scope.startswith(("storage.", "compute.")) or scope.partition(":")[0] in _SCITOKENS
+    ]
 
 
 def restrictions_of(claims: Mapping[str, Any], base_path: str) -> Restrictions:
@@ -140,17 +152,16 @@ def restrictions_of(claims: Mapping[str, Any], base_path: str) -> Restrictions:
         Refused: it has capabilities, and none that can be used.
     """
     expires_s = _seconds(claims, "exp")
-    known, capabilities = _capabilities(claims)
+    capabilities = _capabilities(claims)
     granted = []
     for scope in capabilities:
         name, colon, path = scope.partition(":")
-        if name in known and colon and path.startswith("/"):
-            granted.append((known[name], resolve(base_path, path)))
-    if granted:
-        return Restrictions(expires_s=expires_s, granted=tuple(granted))
-    if capabilities:
+        if name in _CAPABILITIES and colon and path.startswith("/"):
+            granted.append((_CAPABILITIES[name], resolve(base_path, path)))
+    if capabilities and not granted:
         raise Refused("token: none of its scopes can be used here")
-    return Restrictions(expires_s=expires_s)
+    groups = tuple(sorted(set(_groups(claims))))
+    return Restrictions(expires_s=expires_s, granted=tuple(granted), groups=groups)
 
 
 def _seconds(claims: Mapping[str, Any], name: str) -> float | None:
@@ -241,8 +252,7 @@ def principal(
     account = find(name) if name else None
     if account is None:
         raise Refused("token: its subject is nobody here")
-    groups = _strings(claims.get("wlcg.groups")) + _strings(claims.get("groups"))
-    mapped = [issuer.groups[group] for group in groups if group in issuer.groups]
+    mapped = [issuer.groups[group] for group in _groups(claims) if group in issuer.groups]
     return Principal(
         account.name,
         account.uid,

@@ -216,3 +216,6 @@ def test_what_a_channel_belongs_to_tells_rights_apart() -> None:
     assert principal(0, roles=frozenset({"admin"})).owner_key == root.owner_key == "0"
     ends = principal(1000, restrictions=Restrictions(expires_s=1.0))
     assert ends.owner_key == plain.owner_key
+    for rights in (Restrictions(addresses=(("192.0.2.0/24",),)), Restrictions(groups=("/exp",))):
+        assert not rights.confines
+        assert principal(1000, restrictions=rights).owner_key not in owners

@@ -89,7 +89,9 @@ def test_a_good_token_speaks_for_its_user(folder: Path) -> None:
     """Subject and groups are mapped, and the end is kept."""
     who = read(folder, token(**{"wlcg.groups": ["/exp", "/other"]}))
     assert (who.user, who.uid, who.gids, who.home) == ("alice", 1001, (1001, 2000), "/home/alice")
-    assert who.restrictions == caveats.replace(UNRESTRICTED, expires_s=NOW_S + 600)
+    assert who.restrictions == caveats.replace(
+        UNRESTRICTED, expires_s=NOW_S + 600, groups=("/exp", "/other")
+    )
 
 
 def test_elliptic_curves_are_accepted(folder: Path) -> None:
@@ -119,6 +121,9 @@ def test_elliptic_curves_are_accepted(folder: Path) -> None:
         ({"scope": "storage.read"}, "none of its scopes"),
         ({"scope": "compute.create"}, "none of its scopes"),
         ({"ver": "scitoken:2.0"}, "none of its scopes"),
+        ({"scope": "read"}, "none of its scopes"),
+        ({"scope": "openid write:data"}, "none of its scopes"),
+        ({"scp": ["storage.unheard:/x"]}, "none of its scopes"),
     ],
 )
 def test_what_is_not_right_is_refused(folder: Path, changes: dict[str, Any], why: str) -> None:
@@ -174,6 +179,31 @@ def test_scitokens_are_understood(folder: Path) -> None:
     assert caveats.may_act(may, "DOWNLOAD", "/data/a/f")
     assert caveats.may_act(may, "DELETE", "/data/b/f")
     assert not caveats.may_act(may, "DELETE", "/data/a/f")
+
+
+@pytest.mark.parametrize(
+    "claims", [{"scope": "read:/a"}, {"scp": ["read:/a"]}, {"scp": "storage.read:/a"}]
+)
+def test_a_narrow_token_is_narrow_in_any_profile(folder: Path, claims: dict[str, Any]) -> None:
+    """SciTokens of version 1 do not say which they are, and some issuers write `scp`."""
+    may = read(folder, token(**claims)).restrictions
+    assert caveats.may_act(may, "DOWNLOAD", "/data/a/f")
+    assert not caveats.may_act(may, "DELETE", "/data/a/f")
+    assert not caveats.may_act(may, "DOWNLOAD", "/home/alice/f")
+
+
+def test_tokens_of_other_groups_have_other_channels(folder: Path) -> None:
+    """What a token's groups let it watch is told to none of the same user's without them."""
+    issuers = read_issuers(folder / "issuers.toml")
+    owners = []
+    for groups in ([], ["/exp"], ["/exp", "/other"], ["/other", "/exp"]):
+        text = token(**{"wlcg.groups": groups})
+        owners.append(read(folder, text).owner_key)
+        assert tokens.accepted_restrictions(text, issuers) == read(folder, text).restrictions
+        assert tokens.accepted_restrictions(text, {}) == read(folder, text).restrictions
+    assert owners[0] == "1001"
+    assert owners[2] == owners[3]
+    assert len(set(owners)) == 3
 
 
 def test_the_api_reads_the_same_restrictions(folder: Path) -> None:
