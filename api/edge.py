@@ -16,6 +16,7 @@ from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 
 from api import audit, problems
+from pipeline.authz.addresses import client_of
 from schemas import http_head
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ class Edge:
         Raises:
             Problem: 429, 400.
         """
-        self._limits.requests_per_address.spend(visit.address)
+        self._limits.requests_per_address.spend(client_of(visit.address))
         fault = http_head.fault(scope)
         if fault:
             raise problems.bad_request(fault)

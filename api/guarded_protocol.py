@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from api.http_protocol import HttpProtocol, capitalised
 from api.problems import Problem, response
+from pipeline.authz.addresses import client_of
 
 if TYPE_CHECKING:
     import asyncio
@@ -50,9 +51,10 @@ class GuardedProtocol(HttpProtocol):
         super().connection_made(transport)
         address = self.client[0] if self.client else ""
         if not self.origin.is_proxy(address):
+            counted = client_of(address)
             try:
-                self.connections_at_once.take(address)
-                self._counted = address
+                self.connections_at_once.take(counted)
+                self._counted = counted
             except Problem as problem:
                 self._refuse(problem)
                 return

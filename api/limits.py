@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from api import problems
+from pipeline.authz.addresses import client_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -128,7 +129,7 @@ class WrongPasswords:
     """Slows down whoever tries passwords: after some failures an address and user must wait.
 
     A right password clears the count of its user at that address; others' failures elsewhere do
-    not lock a user out.
+    not lock a user out. A user with whatever role is one user.
 
     Args:
         free: failures without a wait.
@@ -175,7 +176,7 @@ class WrongPasswords:
         Raises:
             Problem: 429 with Retry-After.
         """
-        key = f"{address} {user}"
+        key = self._keys(address, user)[0][0]
         tried = self._tried.setdefault(key, Counter())
         if password not in tried and len(tried) >= max(1, self._free):
             raise problems.limited(self.name, self._free, retry_after_s=self._wait_s)
@@ -206,7 +207,8 @@ class WrongPasswords:
         self._failures.drop(self._keys(address, user)[0][0])
 
     def _keys(self, address: str, user: str) -> tuple[tuple[str, int], tuple[str, int]]:
-        return (f"{address} {user}", self._free), (address, 10 * self._free)
+        client, name = client_of(address), user.rpartition("#")[0] or user
+        return (f"{client} {name}", self._free), (client, 10 * self._free)
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,14 +250,14 @@ class Limits:
         Raises:
             Problem: 429 when the user or the address has too many.
         """
-        user = str(uid)
+        user, client = str(uid), client_of(address)
         self.connections_per_user.take(user)
         try:
-            self.connections_per_address.take(address)
+            self.connections_per_address.take(client)
             try:
                 yield
             finally:
-                self.connections_per_address.give_back(address)
+                self.connections_per_address.give_back(client)
         finally:
             self.connections_per_user.give_back(user)
 

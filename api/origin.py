@@ -24,6 +24,9 @@ _LOOPBACK: Final = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network(":
 _HOST: Final = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 _SCHEMES: Final = {"http", "https"}
 
+UNKNOWN: Final = "unknown"
+"""The address of a client of which none is known."""
+
 
 def networks(texts: Sequence[str]) -> tuple[Network, ...]:
     """Read addresses and networks.
@@ -71,7 +74,7 @@ class Origin:
     def address(self, scope: Scope, headers: Headers) -> str:
         """Return the client's address: the nearest hop that is not one of our proxies."""
         client = scope.get("client")
-        peer = client[0] if client else "unknown"
+        peer = client[0] if client else UNKNOWN
         if not self._from_proxy(scope):
             return str(peer)
         hops = [
@@ -81,7 +84,7 @@ class Origin:
             try:
                 ipaddress.ip_address(hop)
             except ValueError:
-                return str(peer)
+                return UNKNOWN  # the proxy's own address would be trusted more than a stranger's
             if not is_in(hop, self._trusted):
                 return hop
         return hops[0] if hops else str(peer)

@@ -20,6 +20,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from pipeline.authz import caveats
+from pipeline.authz.addresses import client_of
 from pipeline.authz.principal import Principal
 from schemas.errors import Refused
 from storage_sim import users as known
@@ -149,6 +150,7 @@ class Authenticator:
 
     def _check_password(self, user: User | None, name: str, password: str, address: str) -> None:
         password_hash = _NOBODY if user is None else user.password_hash
+        address = client_of(address)
         text = f"{name}\0{password}\0{password_hash}"
         mark = hmac.digest(self._key, text.encode(), hashlib.sha256)
         now_s = self._clock_s()

@@ -18,6 +18,7 @@ from api import bodies, credentials, problems, services
 from api.endpoints import Endpoint
 from api.storage_client import SERVICE_KEY
 from pipeline.authz import paths
+from pipeline.authz.addresses import client_of
 from schemas.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ class Passed(Response):
         """Ask, and pass the answer back."""
         here = services.of(self._request)
         visit = services.visit(self._request)
-        who = visit.address if visit.who is None else str(visit.who.uid)
+        who = client_of(visit.address) if visit.who is None else str(visit.who.uid)
         here.limits.passed_per_user.take(who)
         try:
             answer = await _ask(here.upstream, self._outgoing)

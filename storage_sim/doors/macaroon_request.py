@@ -56,7 +56,8 @@ def parse(body: bytes) -> Requested:
         return Requested()
     try:
         asked: Any = json.loads(body)
-    except ValueError as error:
+        json.dumps(asked, ensure_ascii=False).encode()  # lone surrogates are no text
+    except (ValueError, RecursionError) as error:
         raise BadRecord(f"Unable to parse JSON: {error}") from error
     if not isinstance(asked, dict):
         raise BadRecord("Unable to parse JSON: an object was expected")

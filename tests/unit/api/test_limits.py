@@ -120,3 +120,25 @@ def test_one_address_that_tries_many_users_is_slowed_down_as_a_whole() -> None:
     with pytest.raises(Problem):
         guard.check("192.0.2.1", "another")
     guard.check("192.0.2.9", "another")
+
+
+def test_one_network_of_ipv6_is_one_guesser() -> None:
+    """Whoever has one address of it has them all."""
+    guard = WrongPasswords(1, 10, 60, clock=Clock())
+    for number in range(2):
+        guard.failed(f"2001:db8::{number}", "alice")
+    with pytest.raises(Problem):
+        guard.check("2001:db8::9", "alice")
+    guard.check("2001:db8:0:1::9", "alice")
+
+
+def test_a_name_with_a_role_is_the_same_name() -> None:
+    """Else each role that is made up would have its own guesses."""
+    guard = WrongPasswords(1, 10, 60, clock=Clock())
+    for number in range(2):
+        guard.failed("192.0.2.1", f"alice#role{number}")
+    for name in ("alice", "alice#admin"):
+        with pytest.raises(Problem):
+            guard.check("192.0.2.1", name)
+    with guard.trying("192.0.2.1", "alice#a", "x"), pytest.raises(Problem):
+        guard.trying("192.0.2.1", "alice#b", "y").__enter__()

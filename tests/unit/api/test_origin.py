@@ -41,12 +41,15 @@ def test_a_trusted_proxy_is_believed_up_to_the_last_stranger() -> None:
     assert origin.address(_scope("192.0.2.1"), headers) == "192.0.2.1"
 
 
-def test_rubbish_in_x_forwarded_for_falls_back_to_the_peer() -> None:
-    """No text of a client gets into the audit as an address."""
-    origin = Origin("", ("10.0.0.1",))
-    headers = Headers({"x-forwarded-for": "<script>"})
-    assert origin.address(_scope("10.0.0.1"), headers) == "10.0.0.1"
-    assert origin.address(_scope("10.0.0.1"), Headers({})) == "10.0.0.1"
+@pytest.mark.parametrize("hop", ["<script>", "203.0.113.5:4711", "", "unknown"])
+def test_rubbish_in_x_forwarded_for_is_nobodys_address(hop: str) -> None:
+    """No text of a client gets into the audit, and nobody becomes the proxy by it."""
+    origin = Origin("", ("127.0.0.1",))
+    headers = Headers({"x-forwarded-for": hop})
+    assert origin.address(_scope("127.0.0.1"), headers) == "unknown"
+    assert not origin.is_private(_scope("127.0.0.1"), headers)
+    assert origin.address(_scope("127.0.0.1"), Headers({})) == "127.0.0.1"
+    assert origin.is_private(_scope("127.0.0.1"), Headers({}))
 
 
 def test_a_configured_base_url_wins() -> None:

@@ -64,3 +64,17 @@ def test_who_tries_very_many_users_is_slowed_down_as_a_whole(
         authenticator.authenticate(basic("another", "x"), [], HERE)
     with pytest.raises(BadCredentials):
         authenticator.authenticate(basic("another", "x"), [], "192.0.2.2")
+
+
+def test_one_network_of_ipv6_is_one_guesser(
+    authenticator: Authenticator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever has one address of it has them all."""
+    monkeypatch.setattr(users, "password_fits", lambda _hash, _password: False)
+    for number in range(authentication._FREE_FAILURES):
+        with pytest.raises(BadCredentials):
+            authenticator.authenticate(basic("alice", "x"), [], f"2001:db8::{number}")
+    with pytest.raises(TooManyAttempts):
+        authenticator.authenticate(basic("alice", "x"), [], "2001:db8::ffff")
+    with pytest.raises(BadCredentials):
+        authenticator.authenticate(basic("alice", "x"), [], "2001:db8:1::1")

@@ -132,6 +132,8 @@ def test_the_earliest_end_counts(door: Door, body: Any, lifetime_s: float) -> No
     [
         (b"{", "400 Unable to parse JSON: "),
         (b"[]", "400 Unable to parse JSON: "),
+        (b"[" * 60_000, "400 Unable to parse JSON: "),
+        (b'{"caveats": ["path:/\\ud800"]}', "400 Unable to parse JSON: "),
         ({"caveats": "path:/x"}, "400 Bad requested caveat: "),
         ({"caveats": ["colour:red\nX: y"]}, "400 Bad requested caveat: "),
         ({"caveats": ["id:0;0;root"]}, "400 Bad requested caveat: "),
