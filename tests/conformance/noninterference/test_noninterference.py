@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 QUICK = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 SHARDS = 8
 CASES = 500
-LONG = settings(QUICK, max_examples=CASES // len(scenes.SCENES), database=None)
+LONG = settings(QUICK, max_examples=-(-CASES // len(scenes.SCENES)), database=None)
 GROUND = histories.Ground(("mode", "acl"), "mode", ("mode", "group"))
 FOLDER = fast_folder()
 
