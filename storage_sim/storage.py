@@ -9,7 +9,7 @@ from storage_sim.attributes import Attributes
 from storage_sim.billing import INTERNAL, Origin
 from storage_sim.core import SYSTEM
 from storage_sim.errors import OperationFailed
-from storage_sim.reading import Reading
+from storage_sim.sight import Sight
 from storage_sim.writing import Writing
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _CHUNK_BYTES: Final = 1 << 20
 
 
-class Storage(Reading, Writing, Attributes):
+class Storage(Sight, Writing, Attributes):
     """A storage system that behaves, and bills. Thread-safe; every method blocks.
 
     Each operation is one transaction: the namespace's change and its record, or neither.

@@ -26,7 +26,7 @@ from wsgidav.util import etree
 
 from pipeline.authz import paths
 from schemas.errors import Unavailable
-from storage_sim.doors import destinations
+from storage_sim.doors import destinations, locks
 from storage_sim.errors import OperationFailed
 
 if TYPE_CHECKING:
@@ -105,6 +105,13 @@ class Resource:
     def get_ref_url(self) -> str:
         """Return what locks are kept under: one key for all paths to an object."""
         return quote(self.real_path)
+
+    def prevent_locking(self) -> bool:
+        """Say whether the user may not lock it; WsgiDAV asks when somebody wants to."""
+        if self.environ["REQUEST_METHOD"] != "LOCK":
+            return False
+        is_deep = self.environ.get("HTTP_DEPTH", "infinity") != "0"
+        return not locks.may_lock(self.storage, self._who, self.path, is_deep=is_deep)
 
     def get_creation_date(self) -> float:
         """Return the creation time, epoch seconds."""

@@ -16,7 +16,7 @@ from wsgidav.dav_error import (
 from wsgidav.dav_provider import DAVCollection, DAVNonCollection, DAVProvider
 
 from storage_sim import namespace
-from storage_sim.doors import destinations, listing, preconditions
+from storage_sim.doors import destinations, listing, locks, preconditions
 from storage_sim.doors.dav_resource import (
     CREATED,
     ORIGIN,
@@ -89,7 +89,8 @@ class StorageProvider(DAVProvider):  # type: ignore[misc] # WsgiDAV has no types
                 status = "201 Created"
             return start_response(status, headers, exc_info)
 
-        return default_handler(environ, start)
+        with locks.asked_by(environ[PRINCIPAL]):
+            return default_handler(environ, start)
 
     def _there(self, path: str, environ: dict[str, Any]) -> preconditions.There | None:
         """Return what a request's conditions are about."""

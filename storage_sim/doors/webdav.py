@@ -27,6 +27,7 @@ from storage_sim.billing import Origin
 from storage_sim.doors.dav_resource import ORIGIN, PRINCIPAL
 from storage_sim.doors.dav_resources import StorageProvider
 from storage_sim.doors.http_requests import Connection
+from storage_sim.doors.locks import Locks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -84,12 +85,13 @@ def _error_page(error: Any) -> tuple[str, bytes]:
 
 def dav_application(storage: Storage) -> WSGIApplication:
     """Return WsgiDAV before the storage; it finds the principal in the environment."""
+    provider = StorageProvider(storage)
     application: WSGIApplication = WsgiDAVApp(
         {
-            "provider_mapping": {"/": StorageProvider(storage)},
+            "provider_mapping": {"/": provider},
             "middleware_stack": [ErrorPrinter, _PlainErrors, RequestResolver],
             "http_authenticator": {"accept_basic": False, "accept_digest": False},
-            "lock_storage": LockStorageDict(),
+            "lock_storage": None,
             "property_manager": None,
             "honor_mtime_header": True,
             "mutable_live_props": ["{DAV:}getlastmodified"],
@@ -99,6 +101,7 @@ def dav_application(storage: Storage) -> WSGIApplication:
             "logging": {"enable": False},
         }
     )
+    provider.set_lock_manager(Locks(LockStorageDict(), storage))
     # it logs each refused upload with a traceback; what is a bug is logged by its error printer
     logging.getLogger("wsgidav.request_server").setLevel(logging.CRITICAL)
     return application
