@@ -111,7 +111,7 @@ def _tell_alone(message: Message, told: _Alone) -> None:
     if (home := member.subscription.shard) and home != shard:
         return  # its object moved: the old shard says so first
     if member.fresh:
-        if message.number <= member.subscription.since.get(shard, 0):
+        if at <= stream.passed(member, message.slot, shard):
             return
         member.fresh = not home
         stream.settle()

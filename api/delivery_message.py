@@ -74,7 +74,8 @@ class Member:
         checked: for each shard, the number up to which changes are known to have been looked at.
         admitted: for each shard, the number up to which access need not be looked at: the storage
             was asked afterwards.
-        fresh: whether its `since` may still be ahead of what this node has seen.
+        fresh: whether its `since`, or what its reader was told by another node, may still be ahead
+            of what this node has seen.
     """
 
     __slots__ = (

@@ -119,8 +119,9 @@ class Node:
         seen = self.marks.get(one.event_type, {}).get(one.shard, 0)
         if group is None or member.batch is not None or not one.shard:
             return
-        if seen < one.since.get(one.shard, 0):
-            return  # events that are too old for it may still come
+        passed = member.stream.passed(member, one.slot, one.shard) if member.fresh else 0
+        if event_ids.number_of(passed) > seen:
+            return  # events that it needs no more may still come
         batch = group.batch
         if batch is None or not batch.members:
             batch = group.batch = Batch(self.flusher, one.shard, member.opening)

@@ -115,7 +115,7 @@ class Past:
         held.clear()
         if await delivery_shards.find_homes(stream):
             return
-        if not self._endings.are_awaited:
+        if not self._endings.are_awaited and not stream.is_uneven():
             stream.go_live()
         elif stream.wake.is_set():
             raise Interrupted

@@ -178,8 +178,8 @@ class Stream:
             self.layers = [Layer(self.generation, self.slots())]
             self.held = []
             if message is not None:
-                number = event_ids.end_of(message.number - 1)
-                self.layers[0].places[message.slot] = number
+                places, at = self.layers[0].places, event_ids.end_of(message.number - 1)
+                places[message.slot] = max(at, places.get(message.slot, 0))
         if message is not None:
             self.hold(message)
         self.wake.set()
@@ -193,12 +193,28 @@ class Stream:
         for member in self.sources.metronomes.values():
             slot = member.subscription.slot
             self.ticks[slot] = event_ids.number_of(self.start(member, slot, ""))
-        places = self.slots()
-        for slot, at in self.layers[-1].places.items():
-            if at > places.get(slot, at):
-                self._beyond[slot] = at
+        for slot, at in self.slots().items():
+            reached = max(layer.places.get(slot, 0) for layer in self.layers)
+            if reached > at:
+                self._beyond[slot] = reached
+            if event_ids.number_of(reached) > event_ids.number_of(at):
+                for member in self.members.values():
+                    member.fresh = True
         self.layers = []
         self.settle()
+
+    def is_uneven(self) -> bool:
+        """Whether some members are further on than this node, and others are not."""
+        for slot, at in self.slots().items() if len(self.layers) > 1 else ():
+            reached = {layer.places.get(slot, 0) for layer in self.layers}
+            if len(reached) > 1 and event_ids.number_of(max(reached)) > event_ids.number_of(at):
+                return True
+        return False
+
+    def passed(self, member: Member, slot: str, shard: str) -> int:
+        """Return the place up to which a live member needs nothing: too old, or told elsewhere."""
+        since = member.subscription.since.get(shard, 0)
+        return max(event_ids.end_of(since) if since else 0, self._beyond.get(slot, 0))
 
     def settle(self) -> None:
         """Find out how ids are made, and who is told how, now that something is different."""

@@ -61,6 +61,24 @@ async def test_after_an_id_follows_exactly_what_comes_after_it() -> None:
             assert names(again) == [f"f{k}" for k in range(n + 2, 11)]
 
 
+async def test_what_another_node_told_before_this_one_heard_of_it_is_not_told_again() -> None:
+    async with World(2) as world:
+        channel = await world.channel()
+        await world.subscribe(channel.id)
+        ahead = await world.connect(channel.id)
+        await world.until_live(ahead)
+        value, made = world.message("told")
+        await world.log_it(value, made)
+        world.deliver(value, 0)
+        await ahead.until(lambda sink: names(sink) == ["told"])
+        behind = await world.connect(channel.id, node=1, last_event_id=last_id(ahead))
+        await world.until_live(behind)
+        world.deliver(value, 1)
+        await world.happen("new")
+        await behind.until(lambda sink: "new" in names(sink))
+        assert names(behind) == ["new"]
+
+
 async def test_without_an_id_it_goes_on_now_but_new_subscriptions_from_their_start() -> None:
     async with World() as world:
         world.directory(b"x" * 18, "/other")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+from collections import deque
 from typing import Any
 
 import pytest
@@ -33,6 +34,36 @@ class Killed:
             self.last_id = event_id
 
 
+class Late:
+    """What nodes have still to hear, each in order and in its own time."""
+
+    def __init__(self, world: World, chance: random.Random) -> None:
+        self.world, self.chance = world, chance
+        self.waiting: list[deque[bytes]] = [deque() for _ in world.hubs]
+
+    def hear(self, node: int, most: int) -> None:
+        """Let a node hear of the next ones."""
+        waiting = self.waiting[node]
+        for _ in range(min(most, len(waiting))):
+            self.world.deliver(waiting.popleft(), node)
+
+    async def happen(self, directories: int) -> None:
+        """Let a message be made; log and nodes learn of it in any order, perhaps much later."""
+        where = self.chance.randrange(0, directories + 1)
+        above = {"ancestors": ROOT + bytes([50 + where]) * 18} if where else {}
+        value, made = self.world.message(**above)
+        for waiting in self.waiting:
+            waiting.append(value)
+        log = len(self.waiting)
+        for step in self.chance.sample(range(log + 1), log + 1):
+            if step == log:
+                await self.world.log_it(value, made)
+            else:
+                self.hear(step, self.chance.choice([0, 0, 0, 0, 0, 1, 20]))
+            if self.chance.random() < 0.1:
+                await asyncio.sleep(0)
+
+
 @pytest.mark.parametrize("seed", range(8))
 async def test_a_killed_and_reconnecting_reader_gets_what_an_undisturbed_one_gets(
     seed: int,
@@ -49,8 +80,9 @@ async def test_a_killed_and_reconnecting_reader_gets_what_an_undisturbed_one_get
         killed = Killed(world, channel.id, chance)
         await killed.connect()
         late = 2
+        nodes = Late(world, chance)
         for step in range(400):
-            await _something_happens(world, chance, late)
+            await nodes.happen(late)
             await asyncio.sleep(0)
             if step % 100 == 50:
                 for one in (calm_channel, channel):
@@ -59,9 +91,12 @@ async def test_a_killed_and_reconnecting_reader_gets_what_an_undisturbed_one_get
             if chance.random() < 0.08:
                 await asyncio.sleep(chance.choice([0, 0.001, 0.01]))
                 assert killed.sink is not None
-                killed.take(chance.randrange(30))
+                killed.take(chance.choice([chance.randrange(30), 100_000]))
                 if killed.last_id is not None:
                     await killed.connect()
+                    await asyncio.sleep(chance.choice([0, 0.02]))
+        for node in range(3):
+            nodes.hear(node, 400)
         await world.happen("end")
         assert killed.sink is not None
         await killed.sink.until(lambda sink: "end" in names(sink))
@@ -74,22 +109,6 @@ async def test_a_killed_and_reconnecting_reader_gets_what_an_undisturbed_one_get
 
 def _subscription(data: str) -> str:
     return str(json.loads(data)["subscription"])
-
-
-async def _something_happens(world: World, chance: random.Random, directories: int) -> None:
-    """Let a message be made; log and nodes learn of it in any order."""
-    where = chance.randrange(0, directories + 1)
-    above = {"ancestors": ROOT + bytes([50 + where]) * 18} if where else {}
-    value, made = world.message(**above)
-    steps = ["log", 0, 1, 2]
-    chance.shuffle(steps)
-    for step in steps:
-        if step == "log":
-            await world.log_it(value, made)
-        else:
-            world.deliver(value, step)
-        if chance.random() < 0.1:
-            await asyncio.sleep(0)
 
 
 def _halves(world: World) -> list[Any]:
