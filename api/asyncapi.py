@@ -20,6 +20,7 @@ _SYSTEM = {
     "properties": {
         "type": {"enum": list(sse.SYSTEM_TYPES)},
         "subscription": {"type": "string", "format": "uri"},
+        "path": {"type": "string"},
     },
 }
 
@@ -72,7 +73,8 @@ def _stream(event_types: Mapping[str, Subscribable]) -> dict[str, Any]:
         for name, kind in event_types.items()
     }
     messages["SYSTEM"] = {
-        "title": "About the channel itself; without an id, never replayed.",
+        "title": "About the channel itself; never replayed, and without an id but for the"
+        " NEW_SUBSCRIPTION with which a stream of one request begins.",
         "contentType": "application/json",
         "payload": _SYSTEM,
     }

@@ -68,9 +68,9 @@ if redis.call('EXISTS', channel) == 1 then return 0 end
 redis.call('HSET', channel, 'owner', ARGV[2], 'uid', ARGV[3], 'client', ARGV[4],
   'timeout', ARGV[5], 'order', ARGV[6], 'slots', ARGV[7], 'generation', ARGV[8],
   'version', ARGV[9], 'cursor', ARGV[10], 'connection', ARGV[11], 'draining', '',
-  'connected', '1', 'seen', ARGV[8])
+  'seen', ARGV[12])
 redis.call('PEXPIRE', channel, ARGV[5] * 1000)
-for i = 12, #ARGV, 3 do
+for i = 13, #ARGV, 3 do
   redis.call('HSET', channel .. ':subscriptions', ARGV[i], ARGV[i + 1])
   if ARGV[i + 2] ~= '' then
     redis.call('HSET', channel .. ':active', ARGV[i + 2], ARGV[i])
@@ -180,7 +180,7 @@ _ATTACH: Final = """
 local fields = redis.call('HGETALL', channel)
 if #fields == 0 then return {{}, {}} end
 redis.call('HSET', channel, 'draining', redis.call('HGET', channel, 'connection'),
-  'connection', ARGV[2], 'connected', '1', 'seen', redis.call('HGET', channel, 'generation'))
+  'connection', ARGV[2])
 touch(channel)
 redis.call('PUBLISH', notices, 'attached ' .. id .. ' ' .. ARGV[2])
 return {fields, redis.call('HGETALL', subscriptions)}
@@ -207,20 +207,19 @@ return answers
 
 _DETACH: Final = """
 local fields = redis.call('HMGET', channel, 'connection', 'draining')
-if fields[1] == ARGV[2] then
-  redis.call('HSET', channel, 'cursor', ARGV[3], 'connection', '')
-  touch(channel)
-elseif fields[2] == ARGV[2] then
-  redis.call('HSET', channel, 'draining', '')
-end
+local held = fields[1] == ARGV[2]
+if not held and fields[2] ~= ARGV[2] then return 0 end
+redis.call('HSET', channel, held and 'connection' or 'draining', '')
+if ARGV[3] ~= '' then redis.call('HSET', channel, 'cursor', ARGV[3], 'seen', ARGV[4]) end
+if held then touch(channel) end
 return 1
 """
 
 _SAVE_CURSORS: Final = """
-for i = 1, #ARGV, 3 do
+for i = 1, #ARGV, 4 do
   local channel = KEYS[1] .. ARGV[i]
   if redis.call('HGET', channel, 'connection') == ARGV[i + 1] then
-    redis.call('HSET', channel, 'cursor', ARGV[i + 2])
+    redis.call('HSET', channel, 'cursor', ARGV[i + 2], 'seen', ARGV[i + 3], 'draining', '')
   end
 end
 """

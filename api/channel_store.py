@@ -50,6 +50,22 @@ class Notice(NamedTuple):
     sequence: int = 0
 
 
+class Served(NamedTuple):
+    """How far a connection was served.
+
+    Attributes:
+        channel_id: its channel.
+        connection: its name.
+        cursor: the event id up to which it was served; "": not to be kept.
+        seen_generation: of the channel, as this connection has it now.
+    """
+
+    channel_id: str
+    connection: str
+    cursor: str
+    seen_generation: int
+
+
 @dataclass(frozen=True, slots=True)
 class Attachment:
     """A channel as a new connection finds it.
@@ -183,14 +199,15 @@ class ChannelStore(Protocol):
             nothing was changed), or None if the channel is gone.
         """
 
-    async def detach(self, channel_id: str, connection: str, cursor: str) -> None:
+    async def detach(self, served: Served) -> None:
         """Give the channel back, keep how far it was served; its timeout runs from now.
 
-        A connection that lost the channel to another keeps nothing and only says that it is done.
+        A connection that lost the channel to another is kept in mind as long as that one waits for
+        it (`is_released`); afterwards what it says counts no more.
         """
 
-    async def save_cursors(self, held: Sequence[tuple[str, str, str]]) -> None:
-        """Keep how far channels were served: (channel, connection, cursor) of those still held."""
+    async def save_cursors(self, served: Sequence[Served]) -> None:
+        """Keep how far connections were served that still have their channel."""
 
     async def reload(self, channel_id: str) -> Attachment | None:
         """Return channel and subscriptions as they are now."""

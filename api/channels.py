@@ -41,12 +41,11 @@ class Channel:
         client_id: what the client called itself when it made the channel; "" if nothing.
         timeout_s: how long it lives while nobody is connected, in seconds.
         order: channels made later have a higher one.
-        connected_before: whether a stream was ever opened.
         slots: names of the sources its event ids speak of, in the order they were first used.
         generation: the highest subscription sequence given so far.
         version: counts the changes of the channel and its subscriptions.
         cursor: the event id up to which the last connection was served; "" if unknown.
-        seen_generation: the `generation` when the last connection was made.
+        seen_generation: the `generation` when a reader was last told an event; 0: never.
     """
 
     id: str
@@ -55,7 +54,6 @@ class Channel:
     client_id: str = ""
     timeout_s: int = DEFAULT_TIMEOUT_S
     order: int = 0
-    connected_before: bool = False
     slots: tuple[str, ...] = ()
     generation: int = 0
     version: int = 0
@@ -239,29 +237,6 @@ def merge(existing: Subscription, new: Subscription) -> Subscription:
     flags = [name for name, bit in EVENT_FLAGS.items() if watch.mask & bit]
     selector = {**existing.selector, **new.selector, "flags": flags}
     return existing.replace(selector=selector, watch=watch)
-
-
-def ending(
-    subscription: Subscription, marks: Mapping[str, int]
-) -> tuple[dict[str, int], tuple[str, int, int] | None]:
-    """Say where a subscription ends that is ended now, and where its IN_IGNORED stands.
-
-    Args:
-        subscription: what ends.
-        marks: how far each shard of its event type has come.
-
-    Returns:
-        For each shard the number after which nothing is told, and the position (shard, number,
-        rank) of the IN_IGNORED; None for types that have none.
-    """
-    if subscription.metronome is not None:
-        return {}, None
-    shards = [subscription.shard] if subscription.shard else sorted({*marks, *subscription.since})
-    ended = {shard: max(marks.get(shard, 0), subscription.since.get(shard, 0)) for shard in shards}
-    if subscription.event_type != INOTIFY or not ended:
-        return ended, None
-    shard = shards[0]
-    return ended, (shard, ended[shard], LAST_RANK)
 
 
 def in_other_shard(subscription: Subscription, shard: str, number: int) -> Subscription:

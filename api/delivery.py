@@ -279,7 +279,8 @@ class Hub:
             told = [one for one in self._streams.values() if one.told_since_saved]
             told = sorted(told, key=lambda one: one.saved_s)[:_CURSORS_AT_ONCE]
             try:
-                await self._store.save_cursors([one.saved_cursor() for one in told])
+                served = [one.served() for one in told]
+                await self._store.save_cursors([one for one in served if one.cursor])
             except Unavailable:
                 for stream in told:
                     stream.told_since_saved = True

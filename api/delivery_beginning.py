@@ -1,8 +1,9 @@
 """Where a stream begins: what its reader has been told, by its id, by our own notes, or by rule.
 
-Without an id a channel that is opened for the first time begins where its subscriptions were made;
-one that was open before goes on now, but subscriptions made since then begin where they were made.
-Who asks to resume and is not known to have been told anything begins there, too.
+Without an id a reader who was told an event before goes on now: who wants more has its id. But
+subscriptions that were made since then begin where they were made, so all of them do for a reader
+who was never told anything and has no id to come with, whatever node they were connected to.
+Who asks to resume goes on where the last connection stopped.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from api import event_ids
+from api import event_ids, sse
 from api.channels import slot_name
 from api.delivery_metronome import due
 from api.delivery_snapshots import snapshot_slot
@@ -18,9 +19,10 @@ from api.event_ids import Layer
 from schemas.errors import Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from api.channel_store import Attachment, ChannelStore
+    from api.channels import Subscription
     from api.delivery_node import Node
     from api.delivery_stream import Stream
     from api.event_ids import Cursor
@@ -84,6 +86,17 @@ def places_now(node: Node, attachment: Attachment) -> dict[str, int]:
     return places
 
 
+def announce(stream: Stream, subscriptions: Iterable[Subscription]) -> None:
+    """Say NEW_SUBSCRIPTION before all else, with the id of who was told nothing.
+
+    So who loses the connection before the first event comes back with an id. Call it before `run`.
+    """
+    event_id = stream.ids.encode((Layer(0, {}),))
+    for one in subscriptions:
+        said = sse.system(sse.NEW_SUBSCRIPTION, subscription=one.url, path=one.watch.path)
+        stream.send(b"", None, sse.with_id(event_id, said))
+
+
 def layers(stream: Stream, attachment: Attachment, given: Given) -> list[Layer]:
     """Return what the reader of a stream that begins has been told.
 
@@ -93,8 +106,9 @@ def layers(stream: Stream, attachment: Attachment, given: Given) -> list[Layer]:
         given: what the reader said.
     """
     cursor = _read(stream, attachment, given)
-    if cursor is None and given.channel_was_open and not given.resume:
-        cursor = (Layer(given.seen_generation, given.now),)
+    seen = attachment.channel.seen_generation
+    if cursor is None and seen and not given.resume:
+        cursor = (Layer(seen, given.now),)
     made = [Layer(layer.generation, dict(layer.places)) for layer in cursor or ()]
     generation = attachment.channel.generation
     if not made or made[-1].generation < generation:
@@ -117,8 +131,6 @@ class Given:
     ) -> None:
         self.last_event_id = last_event_id
         self.resume = resume
-        self.channel_was_open = attachment.channel.connected_before
-        self.seen_generation = attachment.channel.seen_generation
         self.now = places_now(node, attachment)
 
 
@@ -131,6 +143,7 @@ def _read(stream: Stream, attachment: Attachment, given: Given) -> Cursor | None
     cursor = None
     if given.last_event_id is not None:
         cursor = stream.ids.decode(given.last_event_id.strip(), known)
-    if cursor is None and given.resume and attachment.channel.cursor:
-        cursor = stream.ids.decode(attachment.channel.cursor, known)
+    channel = attachment.channel
+    if cursor is None and channel.cursor and (given.resume or not channel.seen_generation):
+        cursor = stream.ids.decode(channel.cursor, known)
     return cursor

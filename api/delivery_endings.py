@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
-from api import channels, event_ids, sse
+from api import channel_endings, channels, event_ids, sse
 from pipeline.event_types import inotify
 from schemas.errors import Unavailable
 from schemas.vocabulary import IN_ONESHOT
@@ -37,12 +37,14 @@ class Endings:
         """End a subscription at a place; `tell` tells the reader when its turn has come."""
         one = member.subscription
         node = self._stream.node
-        ended, _ = channels.ending(one, {**node.marks.get(one.event_type, {}), shard: number})
+        ended, _ = channel_endings.ending(
+            one, {**node.marks.get(one.event_type, {}), shard: number}
+        )
         ended[shard] = number
         end = (shard, number, rank)
         await self._keep(member, ended, end)
         node.remove(member)
-        member.subscription = one.replace(ended=ended, end=end)
+        member.subscription = channel_endings.ended_at(one, ended, end)
         self.expect(member)
 
     async def end_at_once(self, member: Member, ended: Mapping[str, int]) -> None:
@@ -63,7 +65,7 @@ class Endings:
     async def revoke(self, member: Member) -> None:
         """End a subscription now: access to it is gone, or its owner deleted it."""
         one, stream = member.subscription, self._stream
-        ended, end = channels.ending(one, stream.node.marks.get(one.event_type, {}))
+        ended, end = channel_endings.ending(one, stream.node.marks.get(one.event_type, {}))
         if end is None:
             await self.end_at_once(member, ended)
             return
@@ -81,10 +83,11 @@ class Endings:
         shard, number, rank = stored.end
         slot = channels.slot_name(stored.event_type, shard)
         self._stream.fall_behind()
-        at = event_ids.place(number, rank, member.sequence)
+        at, known = event_ids.place(number, rank, member.sequence), member.subscription
+        member.subscription = channel_endings.ended_at(known, stored.ended or {}, stored.end)
         if at <= self._stream.start(member, slot, shard):
+            member.subscription = known
             return False
-        member.subscription = member.subscription.replace(ended=stored.ended, end=stored.end)
         self.expect(member)
         return True
 
@@ -95,6 +98,9 @@ class Endings:
         if not shard:
             await self.end_at_once(member, {})
             return
+        mark = stream.node.marks.get(one.event_type, {}).get(shard, 0)
+        since = {**one.since, shard: min(one.since.get(shard, 0), mark)}
+        member.subscription = one.replace(since=since)  # it need not be waited for its beginning
         at = stream.start(member, channels.slot_name(one.event_type, shard), shard)
         number = event_ids.number_of(at)
         await self.end(member, shard, number, event_ids.ending_rank(at, number))

@@ -115,7 +115,7 @@ class Past:
         held.clear()
         if await delivery_shards.find_homes(stream):
             return
-        if not self._endings.are_awaited and not stream.is_uneven():
+        if not self._endings.are_awaited and not _is_uneven(stream):
             stream.go_live()
         elif stream.wake.is_set():
             raise Interrupted
@@ -285,3 +285,12 @@ class Past:
                 await stream.sink.drain()
         except TimeoutError:
             raise SlowReader("the reader has taken nothing for too long") from None
+
+
+def _is_uneven(stream: Stream) -> bool:
+    """Whether some members are further on than the node, by an id of another, and others not."""
+    for slot, at in stream.slots().items() if len(stream.layers) > 1 else ():
+        reached = {layer.places.get(slot, 0) for layer in stream.layers}
+        if len(reached) > 1 and event_ids.number_of(max(reached)) > event_ids.number_of(at):
+            return True
+    return False

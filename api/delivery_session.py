@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import time
 from typing import TYPE_CHECKING, Any
 
 from api import access, sse
-from api.channel_store import Attachment
+from api.channel_store import Attachment, Served
 from api.delivery_admission import Admission
 from api.delivery_beginning import Given, hand_over, layers, reload
 from api.delivery_endings import Endings
@@ -69,7 +70,6 @@ class Session(Stream):
         self._goodbye = b""
         self._changed: set[int] = set()
         self._is_stale = self._is_doubted = self._has_begun = self.store_was_away = False
-        self._kept_cursor = attachment.channel.cursor
         self._on_end = on_end
         self._expiry: asyncio.TimerHandle | None = None
         self.version = attachment.channel.version
@@ -88,6 +88,7 @@ class Session(Stream):
         if self.sink is None:
             self.sink = sink
         self._watch_expiry()
+        self.flush()
         try:
             if not self.finished:
                 await self._serve()
@@ -164,6 +165,7 @@ class Session(Stream):
             self._endings.expect(self.add(subscription))
         self.channel = attachment.channel
         self.generation = attachment.channel.generation
+        self.seen = attachment.channel.seen_generation
         self.version = attachment.channel.version
         self.layers = layers(self, attachment, self._given)
         self._has_begun = True
@@ -254,7 +256,8 @@ class Session(Stream):
     def as_kept(self) -> Attachment:
         """Return channel and subscriptions, to make them again where the store lost them."""
         members = sorted(self.members.items())
-        return Attachment(self.channel, [member.subscription for _, member in members])
+        channel = dataclasses.replace(self.channel, seen_generation=self.seen)
+        return Attachment(channel, [member.subscription for _, member in members])
 
     def refreshed(self, answer: tuple[int, str] | None) -> None:
         """Take the store's answer to a sign of life."""
@@ -269,11 +272,13 @@ class Session(Stream):
             self._is_stale = True
             self.wake.set()
 
-    def saved_cursor(self) -> tuple[str, str, str]:
-        """Write what waits; return channel, connection and how far the stream was served."""
+    def served(self) -> Served:
+        """Write what waits; return how far the reader was served."""
         self.flush()
         self.told_since_saved, self.saved_s = False, time.monotonic()
-        return self.channel.id, self.connection, self.ids.encode(self.cursor()).decode()
+        is_known = self._has_begun and (self.seen or not self.unheard)
+        cursor = self.ids.encode(self.cursor()).decode() if is_known else ""
+        return Served(self.channel.id, self.connection, cursor, self.seen)
 
     async def _leave(self, sink: Sink) -> None:
         """Say goodbye, save how far the reader was served, give everything back."""
@@ -281,17 +286,14 @@ class Session(Stream):
             self._expiry.cancel()
         self._ticker.stop()
         self._on_end(self)
-        self.flush()
+        served = self.served()
         (self.sink or sink).write(self._goodbye)
         sink.close()
         self.node.flusher.forget(self)
-        cursor = self._kept_cursor
-        if self._has_begun:
-            cursor = self.ids.encode(self.cursor()).decode()
         for member in list(self.members.values()):
             self.drop(member)
         try:
-            await asyncio.shield(self.node.store.detach(self.channel.id, self.connection, cursor))
+            await asyncio.shield(self.node.store.detach(served))
         except Unavailable as error:
             logger.info("the end of a stream could not be kept: %s", error)
         finally:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from api import event_ids, sse
 from api.delivery_message import Member
 from api.delivery_node import HELD_MESSAGES
-from api.delivery_sink import frames
+from api.delivery_sink import Nowhere, frames
 from api.delivery_sources import Sources, Starts
 from api.event_ids import Ids, Layer
 from api.signal import Signal
@@ -45,6 +45,8 @@ class Stream:
         layers: what it was told, while it is behind.
         generation: the newest subscription sequence it knows of.
         batched: its only member, if that is told together with others.
+        seen: its channel's `generation` when its reader was last told an event; 0: never.
+        unheard: whether events were written when the reader was gone.
         wake: set when its own task has something to do.
         finished: whether it is to end.
     """
@@ -52,8 +54,8 @@ class Stream:
     __slots__ = (
         "_beyond", "batched", "channel", "compact", "connection", "credentials", "decisions",
         "finished", "generation", "held", "homes", "ids", "layers", "members", "node",
-        "overflowed", "pending", "principal", "quiet", "restricted", "sink", "sources", "ticks",
-        "told_since_saved", "wake",
+        "overflowed", "pending", "principal", "quiet", "restricted", "seen", "sink", "sources",
+        "ticks", "told_since_saved", "unheard", "wake",
     )  # fmt: skip
 
     def __init__(
@@ -70,6 +72,8 @@ class Stream:
         self.overflowed = False
         self.layers: list[Layer] = []
         self.generation = channel.generation
+        self.seen = channel.seen_generation
+        self.unheard = False
         self.wake = Signal()
         self.ids = Ids(node.server_key, channel.id, channel.slots[0] if channel.slots else "")
         self.sink: Sink | None = None
@@ -203,14 +207,6 @@ class Stream:
         self.layers = []
         self.settle()
 
-    def is_uneven(self) -> bool:
-        """Whether some members are further on than this node, and others are not."""
-        for slot, at in self.slots().items() if len(self.layers) > 1 else ():
-            reached = {layer.places.get(slot, 0) for layer in self.layers}
-            if len(reached) > 1 and event_ids.number_of(max(reached)) > event_ids.number_of(at):
-                return True
-        return False
-
     def passed(self, member: Member, slot: str, shard: str) -> int:
         """Return the place up to which a live member needs nothing: too old, or told elsewhere."""
         since = member.subscription.since.get(shard, 0)
@@ -281,8 +277,14 @@ class Stream:
         """Write what is pending, and this after it."""
         sink = self.sink
         assert sink is not None
-        if self.pending:
-            pending, self.pending = self.pending, []
+        pending = self.pending
+        if self.seen < self.generation and (data or any(member for _, member, _ in pending)):
+            if isinstance(sink, Nowhere):
+                self.unheard = True
+            else:
+                self.seen = self.generation
+        if pending:
+            self.pending = []
             data = frames(pending, self.ids, self.generation) + data
         sink.write(data)
         self.quiet = False

@@ -6,13 +6,14 @@ import asyncio
 import dataclasses
 from typing import TYPE_CHECKING
 
-from api import channels
+from api import channel_endings, channels
 from api.channel_store import MAXIMUM_ENDED, Attachment, Notice, TooManySubscriptions
 from api.memory_channels import Kept, MemoryChannels
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
+    from api.channel_store import Served
     from api.channels import Place, Subscription
 
 
@@ -67,7 +68,7 @@ class MemoryChannelStore(MemoryChannels):
         found = await self.subscription(channel_id, event_type, subscription_id)
         if found is None:
             return False
-        ended, end = channels.ending(found, marks)
+        ended, end = channel_endings.ending(found, marks)
         await self.end(channel_id, found.sequence, ended, end)
         return True
 
@@ -76,9 +77,6 @@ class MemoryChannelStore(MemoryChannels):
         kept = self._need(channel_id)
         attachment = kept.attachment(kept.connection)
         kept.draining, kept.connection = kept.connection, connection
-        kept.channel = dataclasses.replace(
-            kept.channel, connected_before=True, seen_generation=kept.channel.generation
-        )
         self._touch(kept)
         self._tell(Notice(channel_id, "attached", connection))
         return attachment
@@ -98,24 +96,31 @@ class MemoryChannelStore(MemoryChannels):
             answers.append(None if kept is None else (kept.channel.version, kept.connection))
         return answers
 
-    async def detach(self, channel_id: str, connection: str, cursor: str) -> None:
+    async def detach(self, served: Served) -> None:
         """Give the channel back."""
-        kept = self._find(channel_id)
-        if kept is None:
+        kept = self._find(served.channel_id)
+        if kept is None or served.connection not in {kept.connection, kept.draining}:
             return
-        if kept.connection == connection:
-            await self.save_cursors([(channel_id, connection, cursor)])
+        if served.cursor:
+            self._serve(kept, served)
+        if kept.connection == served.connection:
             kept.connection = ""
             self._touch(kept)
-        elif kept.draining == connection:
+        else:
             kept.draining = ""
 
-    async def save_cursors(self, held: Sequence[tuple[str, str, str]]) -> None:
-        """Keep how far channels were served."""
-        for channel_id, connection, cursor in held:
-            kept = self._find(channel_id)
-            if kept is not None and kept.connection == connection:
-                kept.channel = dataclasses.replace(kept.channel, cursor=cursor)
+    async def save_cursors(self, served: Sequence[Served]) -> None:
+        """Keep how far connections were served."""
+        for one in served:
+            kept = self._find(one.channel_id)
+            if kept is not None and kept.connection == one.connection:
+                self._serve(kept, one)
+                kept.draining = ""
+
+    def _serve(self, kept: Kept, served: Served) -> None:
+        kept.channel = dataclasses.replace(
+            kept.channel, cursor=served.cursor, seen_generation=served.seen_generation
+        )
 
     async def reload(self, channel_id: str) -> Attachment | None:
         """Return channel and subscriptions as they are now."""
@@ -142,7 +147,7 @@ class MemoryChannelStore(MemoryChannels):
         if kept is None or sequence not in kept.subscriptions:
             return
         found = kept.subscriptions[sequence]
-        kept.subscriptions[sequence] = found.replace(ended=dict(ended), end=end)
+        kept.subscriptions[sequence] = channel_endings.ended_at(found, ended, end)
         if kept.active.get((found.event_type, found.id)) == sequence:
             del kept.active[found.event_type, found.id]
         if len(kept.subscriptions) - len(kept.active) > MAXIMUM_ENDED:

@@ -2,25 +2,26 @@
 
 It makes a channel and its subscriptions by itself. A browser that lost its connection comes back
 with the same query and a Last-Event-ID; the id is then tried on the user's channels that were made
-for this query, and only the one that it belongs to opens it.
+for this query, and only the one that it belongs to opens it. A new stream says NEW_SUBSCRIPTION of
+each watch with such an id, so it is told all that happens from the first answer on.
 """
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from api import event_ids, problems, subscribing
 from api.routes import channels as channel_routes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from starlette.datastructures import QueryParams
 
     from api.auth import Caller
-    from api.channels import Channel
+    from api.channels import Channel, Subscription
     from api.services import Services
     from pipeline.event_types.base import Subscribable
 
@@ -100,10 +101,24 @@ def _common(query: QueryParams) -> dict[str, Any]:
     return selector
 
 
+class Found(NamedTuple):
+    """The channel of a request.
+
+    Attributes:
+        channel: the channel.
+        resume: whether its own cursor counts.
+        announced: subscriptions of which the client is to hear first.
+    """
+
+    channel: Channel
+    resume: bool
+    announced: Sequence[Subscription] = ()
+
+
 async def channel_for(
     here: Services, caller: Caller, asked: Asked, last_event_id: str | None
-) -> tuple[Channel, bool]:
-    """Return the channel to stream, made if need be, and whether its own cursor counts.
+) -> Found:
+    """Return the channel to stream, made if need be.
 
     Raises:
         Problem: as `subscribing.subscribe`; a channel just made is taken away again.
@@ -117,16 +132,16 @@ async def channel_for(
                 continue
             if asked.is_named:
                 await _subscribe(here, caller, channel, asked)
-                return channel, True
+                return Found(channel, resume=True)
             if await _belongs(here, channel, last_event_id or ""):
-                return channel, False
+                return Found(channel, resume=False)
     channel = await channel_routes.make(here, caller, asked.client_id)
     try:
-        await _subscribe(here, caller, channel, asked)
+        made = await _subscribe(here, caller, channel, asked)
     except BaseException:
         await here.store.delete(channel.id)
         raise
-    return channel, asked.is_named
+    return Found(channel, asked.is_named, () if asked.is_named else made)
 
 
 async def _belongs(here: Services, channel: Channel, event_id: str) -> bool:
@@ -135,13 +150,18 @@ async def _belongs(here: Services, channel: Channel, event_id: str) -> bool:
     return ids.decode(event_id, channel.slots) is not None
 
 
-async def _subscribe(here: Services, caller: Caller, channel: Channel, asked: Asked) -> None:
-    """Make the channel's subscriptions those of the query; what is there already stays."""
+async def _subscribe(
+    here: Services, caller: Caller, channel: Channel, asked: Asked
+) -> list[Subscription]:
+    """Make the channel's subscriptions those of the query; return those made now."""
+    made: dict[str, Subscription] = {}
     kept = await here.store.subscriptions(channel.id)
     for selector in asked.selectors:
         if not any(one.selector == selector for one in kept):
-            await subscribing.subscribe(here, caller, channel, asked.event_type, selector)
+            one, _ = await subscribing.subscribe(here, caller, channel, asked.event_type, selector)
+            made[one.id] = one
     for one in kept:
         if one.selector not in asked.selectors:
             marks = here.hub.marks(one.event_type)
             await here.store.unsubscribe(channel.id, one.event_type, one.id, marks)
+    return list(made.values())

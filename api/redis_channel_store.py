@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from redis import exceptions
 
-from api import channel_records, channels
+from api import channel_endings, channel_records, channels
 from api.channel_store import (
     MAXIMUM_ENDED,
     Attachment,
@@ -25,6 +25,7 @@ from schemas.errors import Unavailable
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
+    from api.channel_store import Served
     from api.channels import Place, Subscription
 
 _GONE: Final = 0
@@ -104,8 +105,8 @@ class RedisChannelStore(RedisChannels):
         found = await self.subscription(channel_id, event_type, subscription_id)
         if found is None:
             return False
-        ended, end = channels.ending(found, marks)
-        return bool(await self._end(channel_id, found.replace(ended=ended, end=end)))
+        ended, end = channel_endings.ending(found, marks)
+        return bool(await self._end(channel_id, channel_endings.ended_at(found, ended, end)))
 
     async def _end(self, channel_id: str, ended: Subscription) -> int:
         identity = f"{ended.event_type}/{ended.id}"
@@ -133,14 +134,14 @@ class RedisChannelStore(RedisChannels):
         return [(int(answer[0]), answer[1]) if answer else None for answer in answers]
 
     @guarded
-    async def detach(self, channel_id: str, connection: str, cursor: str) -> None:
+    async def detach(self, served: Served) -> None:
         """Give the channel back."""
-        await self._run("detach", channel_id, connection, cursor)
+        await self._run("detach", *served)
 
     @guarded
-    async def save_cursors(self, held: Sequence[tuple[str, str, str]]) -> None:
-        """Keep how far channels were served."""
-        await self._run_all("save_cursors", held)
+    async def save_cursors(self, served: Sequence[Served]) -> None:
+        """Keep how far connections were served."""
+        await self._run_all("save_cursors", served)
 
     @guarded
     async def reload(self, channel_id: str) -> Attachment | None:
@@ -168,7 +169,9 @@ class RedisChannelStore(RedisChannels):
         kept = self._key("channel", channel_id, "subscriptions")
         text = await self._redis.hget(kept, str(sequence))
         if text is not None:
-            await self._end(channel_id, _read(sequence, text).replace(ended=dict(ended), end=end))
+            await self._end(
+                channel_id, channel_endings.ended_at(_read(sequence, text), ended, end)
+            )
 
     @guarded
     async def carry_on(
@@ -221,6 +224,7 @@ class RedisChannelStore(RedisChannels):
                 channel.version,
                 channel.cursor,
                 connection,
+                channel.seen_generation,
                 *kept,
             ],
         )

@@ -101,7 +101,6 @@ def channel_of(channel_id: str, fields: Mapping[str, str]) -> Channel:
         client_id=fields["client"],
         timeout_s=int(fields["timeout"]),
         order=int(fields["order"]),
-        connected_before=fields.get("connected") == "1",
         slots=tuple(fields["slots"].split("\n")) if fields["slots"] else (),
         generation=int(fields["generation"]),
         version=int(fields["version"]),
@@ -154,7 +153,7 @@ class RedisChannels:
         keys = [self._key("channel", channel_id), self._key("notices")]
         return await self._scripts[script](keys=keys, args=[channel_id, *map(str, args)])
 
-    async def _run_all(self, name: str, calls: Sequence[tuple[str, ...]]) -> list[Any]:
+    async def _run_all(self, name: str, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
         """Run a script that is about many channels."""
         answers: list[Any] = []
         for start in range(0, len(calls), _CHUNK):

@@ -68,3 +68,8 @@ def system(kind: str, **members: str) -> bytes:
     """
     data = json.dumps({"type": kind, **members}, separators=(",", ":"))
     return b"event: SYSTEM\ndata: %s\n\n" % data.encode("ascii")
+
+
+def with_id(event_id: bytes, system_event: bytes) -> bytes:
+    """Return a SYSTEM event with an id, for streams that no client of dCache's reads."""
+    return system_event.replace(b"\ndata: ", b"\nid: %s\ndata: " % event_id, 1)

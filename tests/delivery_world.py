@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import re
 from typing import TYPE_CHECKING, Any, Self
 
@@ -280,6 +281,15 @@ class World:
 def names(sink: ListSink) -> list[str]:
     """Return the names told in inotify events, in order."""
     return re.findall(r'"name":"([^"]*)"', "".join(data for _, _, data in sink.frames))
+
+
+def kinds(sink: ListSink) -> list[str]:
+    """Return what was told, in short."""
+    told = []
+    for _, _, data in sink.frames:
+        content = json.loads(data)
+        told.append(content.get("type") or ",".join(content["event"]["mask"]))
+    return told
 
 
 def last_id(sink: ListSink) -> str:

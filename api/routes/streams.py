@@ -6,16 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response
 
-from api import audit, channel_store, one_request, problems, services
+from api import audit, channel_store, delivery_beginning, one_request, problems, services
 from api.endpoints import Endpoint
 from api.routes.stream import StreamResponse
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from starlette.requests import Request
     from starlette.types import Receive, Scope, Send
 
     from api.auth import Caller
-    from api.channels import Channel
+    from api.channels import Channel, Subscription
     from api.services import Services
 
 _TRUE = {"true", "1", "yes", "on"}
@@ -30,6 +32,7 @@ class ChannelStream(Response):
         channel: theirs.
         last_event_id: the header as it came, or None.
         resume: without a usable id, go on where the last connection was served to.
+        announced: subscriptions of which the client is to hear first.
     """
 
     def __init__(
@@ -40,6 +43,7 @@ class ChannelStream(Response):
         *,
         last_event_id: str | None,
         resume: bool,
+        announced: Sequence[Subscription] = (),
     ) -> None:
         super().__init__()
         self._here = here
@@ -47,6 +51,7 @@ class ChannelStream(Response):
         self._channel = channel
         self._last_event_id = last_event_id
         self._resume = resume
+        self._announced = announced
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Count the connection, attach it to the channel, serve it until it ends."""
@@ -62,6 +67,7 @@ class ChannelStream(Response):
                 )
             except channel_store.NoSuchChannel as error:
                 raise problems.not_found("No such channel") from error
+            delivery_beginning.announce(stream, self._announced)
             audit.line(
                 "open stream",
                 "allowed",
@@ -96,8 +102,15 @@ async def watch(request: Request) -> Response:
     here = services.of(request)
     asked = one_request.read(request.query_params, here.event_types)
     last_event_id = request.headers.get("last-event-id")
-    channel, resume = await one_request.channel_for(here, caller, asked, last_event_id)
-    return ChannelStream(here, caller, channel, last_event_id=last_event_id, resume=resume)
+    found = await one_request.channel_for(here, caller, asked, last_event_id)
+    return ChannelStream(
+        here,
+        caller,
+        found.channel,
+        last_event_id=last_event_id,
+        resume=found.resume,
+        announced=found.announced,
+    )
 
 
 _ANSWERS: dict[int, str] = {

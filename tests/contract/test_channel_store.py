@@ -13,6 +13,7 @@ from api.channel_store import (
     ChannelStore,
     NoSuchChannel,
     Notice,
+    Served,
     TooManyChannels,
     TooManySubscriptions,
 )
@@ -66,7 +67,7 @@ def a_subscription(
 async def test_a_channel_is_found_as_it_was_made(store: ChannelStore) -> None:
     made = await a_channel(store, client_id="me", timeout_s=17)
     assert await store.get(made.id) == made
-    assert (made.client_id, made.timeout_s, made.connected_before) == ("me", 17, False)
+    assert (made.client_id, made.timeout_s, made.seen_generation) == ("me", 17, 0)
 
 
 async def test_an_unknown_channel_is_none(store: ChannelStore) -> None:
@@ -138,7 +139,7 @@ async def test_signs_of_life_keep_a_channel(store: ChannelStore) -> None:
             assert (await store.refresh([(made.id, "c1")]))[0] is not None
             await asyncio.sleep(0.02)
     assert len(await store.subscriptions(made.id)) == 1
-    await store.detach(made.id, "c1", "")
+    await store.detach(Served(made.id, "c1", "", 0))
     await _until_gone(store, made.id)
     assert await store.refresh([(made.id, "c1")]) == [None]
 
@@ -238,6 +239,18 @@ async def test_where_a_subscription_ended_can_be_corrected(store: ChannelStore) 
     await store.end(channel.id, 99, {}, None)
 
 
+async def test_what_ends_before_it_begins_begins_where_it_ends(store: ChannelStore) -> None:
+    channel = await a_channel(store)
+    made, _ = await store.subscribe(channel.id, a_subscription())
+    assert made.since == {"sim": 40}
+    assert await store.unsubscribe(channel.id, "inotify", made.id, {"sim": 30})
+    kept = await store.reload(channel.id)
+    assert kept is not None
+    (ended,) = kept.subscriptions
+    assert (ended.since, ended.ended) == ({"sim": 30}, {"sim": 30})
+    assert ended.end == ("sim", 30, channels.LAST_RANK)
+
+
 async def test_only_so_many_ended_subscriptions_are_remembered(store: ChannelStore) -> None:
     channel = await a_channel(store)
     stays, _ = await store.subscribe(channel.id, a_subscription(200))
@@ -254,23 +267,44 @@ async def test_a_connection_takes_a_channel_from_another(store: ChannelStore) ->
     channel = await a_channel(store)
     made, _ = await store.subscribe(channel.id, a_subscription())
     first = await store.attach(channel.id, "c1")
-    assert (first.channel.connected_before, first.taken_from) == (False, "")
+    assert first.taken_from == ""
     assert list(first.subscriptions) == [made]
     assert await store.is_released(channel.id)
     second = await store.attach(channel.id, "c2")
-    assert (second.channel.connected_before, second.taken_from) == (True, "c1")
-    assert second.channel.seen_generation == 1
+    assert (second.channel.cursor, second.taken_from) == ("", "c1")
     assert not await store.is_released(channel.id)
     assert await store.refresh([(channel.id, "c1")]) == [(second.channel.version, "c2")]
-    await store.detach(channel.id, "c1", "old")
+    await store.detach(Served(channel.id, "c1", "old", 1))
     assert await store.is_released(channel.id)
-    await store.save_cursors([(channel.id, "c1", "old"), (channel.id, "c2", "new")])
-    found = await store.get(channel.id)
-    assert found is not None
-    assert found.cursor == "new"
-    await store.detach(channel.id, "c2", "newer")
+    assert await _served(store, channel.id) == ("old", 1)
+    for name, cursor in (("c1", "older"), ("c2", "new")):
+        await store.save_cursors([Served(channel.id, name, cursor, 1)])
+        await store.detach(Served(channel.id, "c1", "older", 1))
+    assert await _served(store, channel.id) == ("new", 1)
+    await store.detach(Served(channel.id, "c2", "newer", 1))
     third = await store.attach(channel.id, "c3")
     assert (third.channel.cursor, third.taken_from) == ("newer", "")
+    await store.detach(Served(channel.id, "c3", "", 0))
+    assert await _served(store, channel.id) == ("newer", 1)
+
+
+async def test_who_has_begun_hears_no_more_of_who_had_the_channel_before(
+    store: ChannelStore,
+) -> None:
+    channel = await a_channel(store)
+    await store.attach(channel.id, "c1")
+    await store.attach(channel.id, "c2")
+    assert not await store.is_released(channel.id)
+    await store.save_cursors([Served(channel.id, "c2", "new", 1)])
+    assert await store.is_released(channel.id)
+    await store.detach(Served(channel.id, "c1", "old", 0))
+    assert await _served(store, channel.id) == ("new", 1)
+
+
+async def _served(store: ChannelStore, channel_id: str) -> tuple[str, int]:
+    found = await store.get(channel_id)
+    assert found is not None
+    return found.cursor, found.seen_generation
 
 
 async def test_some_subscriptions_are_looked_at_alone(store: ChannelStore) -> None:
@@ -364,6 +398,7 @@ async def test_a_lost_channel_is_made_again(store: ChannelStore) -> None:
     ended, _ = await store.subscribe(channel.id, a_subscription(2))
     await store.unsubscribe(channel.id, "inotify", ended.id, {"sim": 44})
     await store.attach(channel.id, "c1")
+    await store.save_cursors([Served(channel.id, "c1", "cursor", 1)])
     kept = await store.reload(channel.id)
     assert kept is not None
     await store.restore(kept, "c1")

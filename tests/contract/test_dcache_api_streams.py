@@ -147,7 +147,7 @@ def test_one_request_subscribes_and_streams(api_site: ApiSite, front: str, direc
         door.request("MKCOL", f"{directory}/sub").raise_for_status()
         door.put(f"{directory}/sub/a.txt", content=b"x").raise_for_status()
         door.put(f"{directory}/sub/a.h5", content=b"x").raise_for_status()
-        stream.until(4)
+        stream.until(5)
     assert {name for name, _ in stream.masks()} == {"sub/a.h5"}
     assert ("sub/a.h5", "IN_CLOSE_WRITE") in stream.masks()
 
@@ -160,7 +160,7 @@ def test_one_request_goes_on_where_its_last_event_was(
     before = set(call("GET", f"{front}/api/v1/events/channels").json)
     with Stream(url) as stream, api_site.webdav() as door:
         door.request("MKCOL", f"{directory}/a").raise_for_status()
-        (first,) = stream.until(1)
+        _, first = stream.until(2)
     with api_site.webdav() as door:
         door.request("MKCOL", f"{directory}/b").raise_for_status()
     with Stream(url, headers={"Last-Event-ID": first.id or ""}) as stream:
@@ -169,13 +169,37 @@ def test_one_request_goes_on_where_its_last_event_was(
     assert len(set(call("GET", f"{front}/api/v1/events/channels").json) - before) == 1
 
 
+def test_one_request_says_what_it_watches_and_goes_on_there_too(
+    api_site: ApiSite, front: str, directory: str
+) -> None:
+    """Who loses the connection before the first event has an id to come back with."""
+    url = f"{front}/api/v1/events/stream?watch={directory}&flags=IN_CREATE"
+    before = call("GET", f"{front}/api/v1/events/channels").json
+    with Stream(url) as stream:
+        (said,) = stream.until(1)
+    (channel,) = set(call("GET", f"{front}/api/v1/events/channels").json) - set(before)
+    assert said.raw.startswith(b"event: SYSTEM\nid: %s\ndata: {" % (said.id or "").encode())
+    (subscription,) = call("GET", f"{channel}/subscriptions").json
+    assert said.data == {
+        "type": "NEW_SUBSCRIPTION",
+        "subscription": subscription,
+        "path": directory,
+    }
+    with api_site.webdav() as door:
+        door.request("MKCOL", f"{directory}/a").raise_for_status()
+    for _ in range(2):
+        with Stream(url, headers={"Last-Event-ID": said.id or ""}) as stream:
+            stream.until(1)
+        assert stream.masks() == [("a", "IN_CREATE")]
+
+
 def test_two_equal_streams_do_not_compete(api_site: ApiSite, front: str, directory: str) -> None:
     """Two windows of one user each have their own channel."""
     url = f"{front}/api/v1/events/stream?watch={directory}&flags=IN_CREATE"
     with Stream(url) as one, Stream(url) as two, api_site.webdav() as door:
         door.request("MKCOL", f"{directory}/a").raise_for_status()
-        one.until(1)
-        two.until(1)
+        one.until(2)
+        two.until(2)
         assert one.masks() == two.masks() == [("a", "IN_CREATE")]
 
 

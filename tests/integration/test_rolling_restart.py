@@ -19,6 +19,7 @@ from tests import services
 from tests.api_site import ApiSite
 from tests.crowd import Crowd, open_channels
 from tests.e2e.burst import Burst
+from tests.wire import Stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -142,8 +143,6 @@ def test_nothing_is_lost_and_nothing_double(
         begin_s = time.monotonic()
         for burst in bursts:
             burst.start()
-        # Who was never told anything has no id, and would go on elsewhere with what is new there.
-        assert wait_until(lambda: crowd.slowest() > 0, timeout_s=CATCH_UP_S), crowd.state()
         for node in range(3):
             seen = len(crowd.told)
             assert wait_until(
@@ -169,6 +168,29 @@ def test_nothing_is_lost_and_nothing_double(
         f"{len(expected)} events to {size.clients} clients in {took_s:.0f} s"
         f" ({len(expected) / took_s:.0f}/s), {connections} connections, {dict(crowd.refusals)}"
     )
+
+
+def test_who_was_told_nothing_before_a_kill_misses_nothing(
+    site: ApiSite, directories: list[str]
+) -> None:
+    """They have no id; a stream of one request begins with one, as a browser keeps it."""
+    directory, killed = directories[0], site.nodes[0]
+    (path,), _ = open_channels(site.urls[:1], [directory], 1)
+    query = f"/api/v1/events/stream?watch={directory}"
+    with Stream(site.urls[0] + path) as stream, Stream(site.urls[0] + query) as one_request:
+        (said,) = one_request.until(1)
+        killed.kill()
+        assert stream.until_end() == []
+    with site.webdav() as door:
+        door.request("MKCOL", f"{directory}/a").raise_for_status()
+    with Stream(site.urls[1] + path) as stream:
+        stream.until(1)
+        assert stream.masks() == [("a", "IN_CREATE")]
+    with Stream(site.urls[2] + query, headers={"Last-Event-ID": said.id or ""}) as stream:
+        stream.until(1)
+        assert stream.masks() == [("a", "IN_CREATE")]
+    killed.start()
+    site.ready(killed, site.urls[0])
 
 
 def _told(

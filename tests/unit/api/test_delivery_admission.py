@@ -43,10 +43,16 @@ async def test_what_was_deleted_tells_all_up_to_its_end_however_late_that_comes(
         assert kinds(sink) == ["IN_CREATE", *DELETED]
 
 
-async def test_what_is_where_it_was_and_not_seen_is_closed_without_its_events() -> None:
+@pytest.mark.parametrize("of_nobody", [0, 3])
+async def test_what_is_where_it_was_and_not_seen_is_closed_without_its_events(
+    of_nobody: int,
+) -> None:
+    """At once, also where the storage was at a number of which nothing follows."""
     async with World() as world:
         channel = await world.channel()
+        world.number += of_nobody
         await world.subscribe(channel.id)
+        world.number -= of_nobody
         await world.happen("a")
         world.storage.places["/data"] = None
         world.storage.paths[DATA] = "/data"

@@ -229,7 +229,7 @@ async def test_a_kept_cursor_says_what_was_written() -> None:
         await world.happen("a")
         await sink.until(lambda sink: len(sink.frames) == 1)
         await world.happen("b")
-        _, _, kept = stream.saved_cursor()
+        kept = stream.served().cursor
         assert names(sink) == ["a", "b"]
         again = await world.connect(stream.channel.id, last_event_id=kept)
         await world.happen("c")

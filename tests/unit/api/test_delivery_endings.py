@@ -13,21 +13,12 @@ from pipeline.authz.principal import Restrictions
 from pipeline.replay.memory_log import MemoryReplayLog
 from schemas.errors import Unavailable
 from tests import builders
-from tests.delivery_world import DATA, ROOT, ListSink, World, last_id, names
+from tests.delivery_world import DATA, ROOT, ListSink, World, kinds, last_id, names
 
 if TYPE_CHECKING:
     from api.channel_store import Attachment
 
 PRIVATE = "0:0:755 0:0:700"
-
-
-def kinds(sink: ListSink) -> list[str]:
-    """Return what was told, in short."""
-    told = []
-    for _, _, data in sink.frames:
-        content = json.loads(data)
-        told.append(content.get("type") or ",".join(content["event"]["mask"]))
-    return told
 
 
 async def opened(world: World, **selector: Any) -> tuple[Any, ListSink]:
