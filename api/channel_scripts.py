@@ -218,7 +218,7 @@ return 1
 _SAVE_CURSORS: Final = """
 for i = 1, #ARGV, 4 do
   local channel = KEYS[1] .. ARGV[i]
-  if redis.call('HGET', channel, 'connection') == ARGV[i + 1] then
+  if redis.call('HGET', channel, 'connection') == ARGV[i + 1] and ARGV[i + 2] ~= '' then
     redis.call('HSET', channel, 'cursor', ARGV[i + 2], 'seen', ARGV[i + 3], 'draining', '')
   end
 end

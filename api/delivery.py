@@ -10,6 +10,7 @@ import secrets
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from api import delivery_live, sse
+from api.delivery_beginning import Given
 from api.delivery_node import Node
 from api.delivery_principals import Confirmer
 from api.delivery_session import Session
@@ -139,6 +140,7 @@ class Hub:
         credentials: Any,
         last_event_id: str | None = None,
         resume: bool = False,
+        says_id: bool = False,
     ) -> Stream:
         """Attach a new connection to a channel; the old one, on whatever node, is told and ends.
 
@@ -148,6 +150,7 @@ class Hub:
             credentials: handed to the gatekeeper.
             last_event_id: the header as it came, or None.
             resume: without a usable id, go on where the last connection was served to.
+            says_id: begin with an id alone; only for who takes it as a browser does.
 
         Raises:
             NoSuchChannel: it is gone.
@@ -159,6 +162,9 @@ class Hub:
             self._node.server_key = await self._store.server_key()
         connection = secrets.token_hex(8)
         attachment = await self._store.attach(channel_id, connection)
+        given = Given(
+            self._node, attachment, last_event_id=last_event_id, resume=resume, says_id=says_id
+        )
         old = self._streams.get(channel_id)
         if old is not None:
             old.finish(sse.COMPETING_CLIENT)
@@ -168,8 +174,7 @@ class Hub:
             connection,
             principal=principal,
             credentials=credentials,
-            last_event_id=last_event_id,
-            resume=resume,
+            given=given,
             on_end=self._forget,
         )
         self._streams[channel_id] = session
@@ -279,8 +284,7 @@ class Hub:
             told = [one for one in self._streams.values() if one.told_since_saved]
             told = sorted(told, key=lambda one: one.saved_s)[:_CURSORS_AT_ONCE]
             try:
-                served = [one.served() for one in told]
-                await self._store.save_cursors([one for one in served if one.cursor])
+                await self._store.save_cursors([one.served() for one in told])
             except Unavailable:
                 for stream in told:
                     stream.told_since_saved = True

@@ -124,13 +124,21 @@ class Given:
         attachment: the channel as the connection found it.
         last_event_id: the header as it came.
         resume: go on where the last connection stopped.
+        says_id: tell the reader where that is by an id without an event.
     """
 
     def __init__(
-        self, node: Node, attachment: Attachment, *, last_event_id: str | None, resume: bool
+        self,
+        node: Node,
+        attachment: Attachment,
+        *,
+        last_event_id: str | None,
+        resume: bool,
+        says_id: bool,
     ) -> None:
         self.last_event_id = last_event_id
         self.resume = resume
+        self.says_id = says_id
         self.now = places_now(node, attachment)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from api import access, sse
 from api.channel_store import Attachment, Served
 from api.delivery_admission import Admission
-from api.delivery_beginning import Given, hand_over, layers, reload
+from api.delivery_beginning import hand_over, layers, reload
 from api.delivery_endings import Endings
 from api.delivery_metronome import TICKS, Ticker
 from api.delivery_past import Past, SlowReader
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from api.channels import Subscription
+    from api.delivery_beginning import Given
     from api.delivery_message import Member
     from api.delivery_node import Node
     from api.delivery_sink import Sink
@@ -42,8 +43,7 @@ class Session(Stream):
         connection: this connection's name.
         principal: who reads.
         credentials: for the gatekeeper.
-        last_event_id: the header as it came.
-        resume: go on where the last connection stopped.
+        given: what is known of where it begins.
         on_end: called once when it is over.
     """
 
@@ -55,13 +55,12 @@ class Session(Stream):
         *,
         principal: Principal,
         credentials: Any,
-        last_event_id: str | None,
-        resume: bool,
+        given: Given,
         on_end: Callable[[Session], None],
     ) -> None:
         super().__init__(node, attachment.channel, connection, principal, credentials)
         self._attachment = attachment
-        self._given = Given(node, attachment, last_event_id=last_event_id, resume=resume)
+        self._given = given
         self._endings = Endings(self)
         self._past = Past(self, self._endings)
         self._admission = Admission(self, self._endings)
@@ -168,6 +167,8 @@ class Session(Stream):
         self.seen = attachment.channel.seen_generation
         self.version = attachment.channel.version
         self.layers = layers(self, attachment, self._given)
+        if self._given.says_id:
+            self.send(b"", None, sse.id_alone(self.ids.encode(self.cursor())))
         self._has_begun = True
         del self._attachment, self._given  # thousands of idle streams need not keep them
 
@@ -255,9 +256,8 @@ class Session(Stream):
 
     def as_kept(self) -> Attachment:
         """Return channel and subscriptions, to make them again where the store lost them."""
-        members = sorted(self.members.items())
         channel = dataclasses.replace(self.channel, seen_generation=self.seen)
-        return Attachment(channel, [member.subscription for _, member in members])
+        return Attachment(channel, [one.subscription for one in self.members.values()])
 
     def refreshed(self, answer: tuple[int, str] | None) -> None:
         """Take the store's answer to a sign of life."""

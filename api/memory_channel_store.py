@@ -113,7 +113,7 @@ class MemoryChannelStore(MemoryChannels):
         """Keep how far connections were served."""
         for one in served:
             kept = self._find(one.channel_id)
-            if kept is not None and kept.connection == one.connection:
+            if kept is not None and kept.connection == one.connection and one.cursor:
                 self._serve(kept, one)
                 kept.draining = ""
 

@@ -70,6 +70,11 @@ def system(kind: str, **members: str) -> bytes:
     return b"event: SYSTEM\ndata: %s\n\n" % data.encode("ascii")
 
 
+def id_alone(event_id: bytes) -> bytes:
+    """Return an id without an event: browsers keep it, most other clients see an empty event."""
+    return b"id: %s\n\n" % event_id
+
+
 def with_id(event_id: bytes, system_event: bytes) -> bytes:
     """Return a SYSTEM event with an id, for streams that no client of dCache's reads."""
     return system_event.replace(b"\ndata: ", b"\nid: %s\ndata: " % event_id, 1)

@@ -139,6 +139,7 @@ class RoundRobin:
     Attributes:
         answered: on how many connections a node has answered.
         streams: how many event streams were answered.
+        resumed: how many requests had a `Last-Event-ID`.
     """
 
     def __init__(self, urls: list[str]) -> None:
@@ -146,7 +147,7 @@ class RoundRobin:
         self._next = 0
         self._open: set[asyncio.StreamWriter] = set()
         self.url = ""
-        self.answered = self.streams = 0
+        self.answered = self.streams = self.resumed = 0
         self._loop = asyncio.new_event_loop()
         started = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(started,), daemon=True)
@@ -177,6 +178,7 @@ class RoundRobin:
                 while data := await source.read(65536):
                     self.answered += is_new
                     self.streams += b"\r\nContent-Type: text/event-stream\r\n" in data
+                    self.resumed += b"\r\nLast-Event-ID: " in data
                     is_new = False
                     sink.write(data)
                     await sink.drain()

@@ -33,6 +33,7 @@ class ChannelStream(Response):
         last_event_id: the header as it came, or None.
         resume: without a usable id, go on where the last connection was served to.
         announced: subscriptions of which the client is to hear first.
+        says_id: begin with an id alone.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class ChannelStream(Response):
         last_event_id: str | None,
         resume: bool,
         announced: Sequence[Subscription] = (),
+        says_id: bool = False,
     ) -> None:
         super().__init__()
         self._here = here
@@ -52,6 +54,7 @@ class ChannelStream(Response):
         self._last_event_id = last_event_id
         self._resume = resume
         self._announced = announced
+        self._says_id = says_id
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Count the connection, attach it to the channel, serve it until it ends."""
@@ -64,6 +67,7 @@ class ChannelStream(Response):
                     credentials=caller,
                     last_event_id=self._last_event_id,
                     resume=self._resume,
+                    says_id=self._says_id,
                 )
             except channel_store.NoSuchChannel as error:
                 raise problems.not_found("No such channel") from error
@@ -86,6 +90,20 @@ def of_channel(request: Request, caller: Caller, channel: Channel) -> Response:
         channel,
         last_event_id=request.headers.get("last-event-id"),
         resume=is_true(request, "resume"),
+        says_id=_keeps_ids_alone(request),
+    )
+
+
+def _keeps_ids_alone(request: Request) -> bool:
+    """Whether a browser's `EventSource` asks that has no id yet.
+
+    It alone says how it fetches (no program does) and forbids caches (`fetch` in a page does not).
+    """
+    headers = request.headers
+    return (
+        "last-event-id" not in headers
+        and "sec-fetch-mode" in headers
+        and "no-cache" in headers.get("cache-control", "")
     )
 
 
@@ -110,6 +128,7 @@ async def watch(request: Request) -> Response:
         last_event_id=last_event_id,
         resume=found.resume,
         announced=found.announced,
+        says_id=not found.announced and _keeps_ids_alone(request),
     )
 
 

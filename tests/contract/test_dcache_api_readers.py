@@ -86,6 +86,19 @@ def _until(holds: Callable[[], bool], reading: list[readers.Reader], what: str) 
     assert holds(), f"{what}: {state}"
 
 
+def _cut_until_resumed(front: RoundRobin, reading: list[readers.Reader]) -> None:
+    """Cut off a browser that was told nothing until it comes back with the id it was given."""
+    _until(lambda: front.streams > 0, reading, "not connected")
+    for _ in range(100):
+        seen = front.streams
+        front.cut()
+        _until(lambda seen=seen: front.streams > seen, reading, "not connected again")
+        if front.resumed:
+            break
+    assert front.resumed, "the browser does not keep the id"
+    front.cut()
+
+
 def _write_and_cut(
     storage: httpx.Client,
     directory: str,
@@ -100,8 +113,9 @@ def _write_and_cut(
     """
     names = [_name(number) for number in range(size.events)]
     written: list[str] = []
+    _cut_until_resumed(fronts[readers.ALL.index(readers.by_chromium)], reading)
     _write(storage, directory, names[:1], written)
-    # Who has no id yet has nothing to go on from.
+    # The others have no id yet: what they are told first could be lost on the way.
     _until(lambda: all(one.names for one in reading), reading, "not all read")
     step = size.events // (size.cuts + 1)
     with ThreadPoolExecutor(1) as pool:
