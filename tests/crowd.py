@@ -37,14 +37,21 @@ _SYSTEM = re.compile(rb'event: SYSTEM\ndata: {"type":"([A-Z_]+)"')
 
 
 def open_channels(
-    urls: Sequence[str], directories: Sequence[str], count: int, flags: Sequence[str] = ()
+    urls: Sequence[str],
+    directories: Sequence[str],
+    count: int,
+    flags: Sequence[str] = (),
+    *,
+    is_recursive: bool = False,
 ) -> tuple[list[str], dict[str, str]]:
     """Make channels of alice's that all watch the same directories.
 
     Returns:
         Their paths, and which subscription id is which directory.
     """
-    selector = {"flags": list(flags)} if flags else {}
+    selector: dict[str, Any] = {"flags": list(flags)} if flags else {}
+    if is_recursive:
+        selector["recursive"] = True
 
     def one(number: int) -> tuple[str, dict[str, str]]:
         channel = call("POST", f"{urls[number % len(urls)]}/api/v1/events/channels")

@@ -1,7 +1,8 @@
 """Many operations, one after the other, that can be repeated after a crash without a doubt.
 
 Each is one transaction of the storage, and the answer to a repeat tells whether the first try was
-committed. So what a watcher must be told is known beforehand, whatever is killed meanwhile.
+committed. So what a watcher must be told is known beforehand, whatever is killed meanwhile. That
+is true of `DIRECTORIES`; `FILES` tell more for each operation, where the storage is not killed.
 """
 
 from __future__ import annotations
@@ -9,17 +10,59 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import httpx
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 Told = tuple[str, str, str]
 _AGAIN_S = 0.05
 _GIVE_UP_S = 120.0
 _DONE_BEFORE = {"MKCOL": 405, "MOVE": 404, "DELETE": 404}
+
+
+class Step(NamedTuple):
+    """One operation of a cycle; `{}` in names stands for the cycle's number.
+
+    Attributes:
+        method: what is asked for.
+        name: of what.
+        told: flag and name of each event that follows.
+        target: its new name.
+        content: what is sent.
+    """
+
+    method: str
+    name: str
+    told: Sequence[tuple[str, str]]
+    target: str = ""
+    content: bytes = b""
+
+
+DIRECTORIES = (
+    Step("MKCOL", "a{}", [("IN_CREATE,IN_ISDIR", "a{}")]),
+    Step(
+        "MOVE",
+        "a{}",
+        [("IN_MOVED_FROM,IN_ISDIR", "a{}"), ("IN_MOVED_TO,IN_ISDIR", "b{}")],
+        target="b{}",
+    ),
+    Step("MKCOL", "c{}", [("IN_CREATE,IN_ISDIR", "c{}")]),
+    Step("DELETE", "b{}", [("IN_DELETE,IN_ISDIR", "b{}")]),
+)
+FILES = (
+    Step(
+        "PUT",
+        "f{}",
+        [(one, "f{}") for one in ("IN_CREATE", "IN_OPEN", "IN_MODIFY", "IN_CLOSE_WRITE")],
+        content=b"x",
+    ),
+    Step("GET", "f{}", [(one, "f{}") for one in ("IN_OPEN", "IN_ACCESS", "IN_CLOSE_NOWRITE")]),
+    Step("MOVE", "f{}", [("IN_MOVED_FROM", "f{}"), ("IN_MOVED_TO", "g{}")], target="g{}"),
+    Step("DELETE", "g{}", [("IN_DELETE", "g{}")]),
+)
 
 
 @dataclass
@@ -33,6 +76,7 @@ class Burst:
         count: how many operations.
         rate_per_s: how many a second at most; 0: as many as the door takes.
         waits_while: asked before each operation.
+        cycle: what is done, over and over.
         done: how many were so far.
     """
 
@@ -42,31 +86,20 @@ class Burst:
     count: int
     rate_per_s: float = 0.0
     waits_while: Callable[[], bool] = lambda: False
+    cycle: Sequence[Step] = DIRECTORIES
     done: int = 0
     error: BaseException | None = None
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _thread: threading.Thread | None = None
 
-    def _operation(self, index: int) -> tuple[str, str, str]:
-        """Return the method, the name and the new name of an operation."""
-        number, step = divmod(index, 4)
-        return [
-            ("MKCOL", f"a{number}", ""),
-            ("MOVE", f"a{number}", f"b{number}"),
-            ("MKCOL", f"c{number}", ""),
-            ("DELETE", f"b{number}", ""),
-        ][step]
-
     def expected(self) -> list[Told]:
         """Return what a watcher of the directory must be told, in order."""
-        told = []
+        told: list[Told] = []
         for index in range(self.count):
-            method, name, target = self._operation(index)
-            if method == "MOVE":
-                told += [("IN_MOVED_FROM", name), ("IN_MOVED_TO", target)]
-            else:
-                told += [("IN_CREATE" if method == "MKCOL" else "IN_DELETE", name)]
-        return [(self.directory, f"{flag},IN_ISDIR", name) for flag, name in told]
+            number, step = divmod(index, len(self.cycle))
+            for flags, name in self.cycle[step].told:
+                told.append((self.directory, flags, name.format(number)))
+        return told
 
     def start(self) -> None:
         """Begin, in a thread."""
@@ -83,7 +116,8 @@ class Burst:
                         time.sleep(max(0.0, due_s - time.monotonic()))
                     while self.waits_while() and self.count:
                         time.sleep(_AGAIN_S)
-                    self._perform(client, *self._operation(index))
+                    number, step = divmod(index, len(self.cycle))
+                    self._perform(client, self.cycle[step], number)
                     with self._changed:
                         self.done = index + 1
                         self._changed.notify_all()
@@ -92,14 +126,17 @@ class Burst:
                 self.error = error
                 self._changed.notify_all()
 
-    def _perform(self, client: httpx.Client, method: str, name: str, target: str) -> None:
+    def _perform(self, client: httpx.Client, step: Step, number: int) -> None:
         url = f"{self.webdav_url}{self.directory}"
+        method, name, target = step.method, step.name.format(number), step.target.format(number)
         headers = {"Destination": f"{url}/{target}"} if target else {}
         begin, tries = time.monotonic(), 0
         while True:
             tries += 1
             try:
-                answer = client.request(method, f"{url}/{name}", headers=headers)
+                answer = client.request(
+                    method, f"{url}/{name}", headers=headers, content=step.content
+                )
             except httpx.TransportError:
                 answer = None
             if answer is not None:

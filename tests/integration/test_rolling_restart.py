@@ -18,7 +18,8 @@ from deploy.local.processes import wait_until
 from tests import services
 from tests.api_site import ApiSite
 from tests.crowd import Crowd, open_channels
-from tests.e2e.burst import Burst
+from tests.e2e.burst import DIRECTORIES, FILES, Step
+from tests.e2e.writers import Writers
 from tests.wire import Stream
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(1800)]
 
 WRITERS = 4
-EVENTS_OF_AN_OPERATION = 5 / 4
 CATCH_UP_S = 400.0
 BEHIND = 2_500
 """Where the machine is too slow for all that, the writers wait for the readers: nobody who reads
@@ -36,16 +36,30 @@ too slowly may be told everything in time."""
 
 @dataclass(frozen=True)
 class Size:
-    """How much of it: clients, events a second, events between one restart and the next."""
+    """How much of it.
+
+    Attributes:
+        clients: how many read.
+        rate_per_s: events a second.
+        between: events between one restart and the next.
+        cycle: what is done.
+        is_recursive: whether a client has one watch for all directories, or one for each.
+    """
 
     clients: int
     rate_per_s: int
     between: int
+    cycle: Sequence[Step]
+    is_recursive: bool
 
 
 SIZES = [
-    pytest.param(Size(30, 100, 100), id="short"),
-    pytest.param(Size(300, 500, 2_500), id="long", marks=pytest.mark.conformance),
+    pytest.param(Size(30, 100, 100, DIRECTORIES, is_recursive=False), id="short"),
+    pytest.param(
+        Size(300, 500, 5_000, FILES, is_recursive=True),
+        id="long",
+        marks=pytest.mark.conformance,
+    ),
 ]
 
 
@@ -70,19 +84,21 @@ def site(kafka_bootstrap: str, redis_url: str) -> Iterator[ApiSite]:
 
 @pytest.fixture
 def directories(site: ApiSite) -> list[str]:
-    """Give a directory for each writer."""
-    made = [f"/data/exp/{uuid.uuid4().hex[:12]}" for _ in range(WRITERS)]
+    """Give a directory for each writer, in one of their own."""
+    above = f"/data/exp/{uuid.uuid4().hex[:12]}"
+    made = [f"{above}/{number}" for number in range(WRITERS)]
     with site.webdav() as door:
-        for path in made:
+        for path in (above, *made):
             door.request("MKCOL", path).raise_for_status()
     return made
 
 
 @contextlib.contextmanager
 def _crowd(
-    site: ApiSite, directories: Sequence[str], clients: int
+    site: ApiSite, directories: Sequence[str], size: Size
 ) -> Iterator[tuple[Crowd, dict[str, str]]]:
-    channels, ids = open_channels(site.urls, directories, clients)
+    watched = [directories[0].rpartition("/")[0]] if size.is_recursive else directories
+    channels, ids = open_channels(site.urls, watched, size.clients, is_recursive=size.is_recursive)
     crowd = Crowd(site.urls, channels)
     crowd.start()
     try:
@@ -116,19 +132,28 @@ def _kill(site: ApiSite, crowd: Crowd, node: int) -> None:
     assert crowd.system() == before
 
 
-def _bursts(site: ApiSite, directories: Sequence[str], size: Size, crowd: Crowd) -> list[Burst]:
-    """Return a writer for each directory, all together at the rate."""
-    return [
-        Burst(
-            site.webdav_url,
-            ("alice", "alice-demo"),
-            path,
-            count=10**9,
-            rate_per_s=size.rate_per_s / EVENTS_OF_AN_OPERATION / WRITERS,
-            waits_while=lambda: len(crowd.told) > crowd.slowest() + BEHIND,
-        )
+@contextlib.contextmanager
+def _writing(
+    site: ApiSite, directories: Sequence[str], size: Size, crowd: Crowd
+) -> Iterator[Writers]:
+    """Let there be a writer for each directory, all together at the rate."""
+    told = sum(len(step.told) for step in size.cycle) / len(size.cycle)
+    bursts = [
+        {
+            "webdav_url": site.webdav_url,
+            "login": ("alice", "alice-demo"),
+            "directory": path,
+            "rate_per_s": size.rate_per_s / told / WRITERS,
+            "cycle": size.cycle,
+        }
         for path in directories
     ]
+    writers = Writers(bursts, lambda: len(crowd.told) > crowd.slowest() + BEHIND)
+    writers.start()
+    try:
+        yield writers
+    finally:
+        writers.kill()
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -137,25 +162,14 @@ def test_nothing_is_lost_and_nothing_double(
     site: ApiSite, directories: list[str], end: type[_stop], size: Size
 ) -> None:
     """Every client is told every event once, in one order, whatever node serves it meanwhile."""
-    with _crowd(site, directories, size.clients) as (crowd, ids):
+    with _crowd(site, directories, size) as (crowd, ids):
         assert wait_until(crowd.all_are_open, timeout_s=CATCH_UP_S)
-        bursts = _bursts(site, directories, size, crowd)
-        begin_s = time.monotonic()
-        for burst in bursts:
-            burst.start()
-        for node in range(3):
-            seen = len(crowd.told)
-            assert wait_until(
-                lambda seen=seen: crowd.all_are_open() and len(crowd.told) >= seen + size.between,
-                timeout_s=CATCH_UP_S,
-            ), crowd.state()
-            end(site, crowd, node)
-            assert wait_until(crowd.all_are_open, timeout_s=CATCH_UP_S), crowd.state()
-            site.nodes[node].start()
-            site.ready(site.nodes[node], site.urls[node])
-        for burst in bursts:
-            burst.finish()
-        took_s = time.monotonic() - begin_s
+        with _writing(site, directories, size, crowd) as writers:
+            assert wait_until(lambda: bool(crowd.told), timeout_s=CATCH_UP_S), crowd.state()
+            begin_s = time.monotonic()
+            _one_after_the_other(site, crowd, end, size)
+            bursts = writers.finish()
+            took_s = time.monotonic() - begin_s
         expected = [told for burst in bursts for told in burst.expected()]
         wait_until(lambda: crowd.slowest() >= len(expected), timeout_s=CATCH_UP_S)
         assert crowd.complaints == []
@@ -166,8 +180,23 @@ def test_nothing_is_lost_and_nothing_double(
         assert connections >= size.clients + 3
     print(
         f"{len(expected)} events to {size.clients} clients in {took_s:.0f} s"
-        f" ({len(expected) / took_s:.0f}/s), {connections} connections, {dict(crowd.refusals)}"
+        f" ({len(expected) / took_s:.0f} of {size.rate_per_s}/s),"
+        f" {connections} connections, {dict(crowd.refusals)}"
     )
+
+
+def _one_after_the_other(site: ApiSite, crowd: Crowd, end: type[_stop], size: Size) -> None:
+    """End each node while events flow, and start it again."""
+    for node in range(3):
+        seen = len(crowd.told)
+        assert wait_until(
+            lambda seen=seen: crowd.all_are_open() and len(crowd.told) >= seen + size.between,
+            timeout_s=CATCH_UP_S,
+        ), crowd.state()
+        end(site, crowd, node)
+        assert wait_until(crowd.all_are_open, timeout_s=CATCH_UP_S), crowd.state()
+        site.nodes[node].start()
+        site.ready(site.nodes[node], site.urls[node])
 
 
 def test_who_was_told_nothing_before_a_kill_misses_nothing(
@@ -199,6 +228,7 @@ def _told(
     """Return what all were told, one directory after the other."""
     told: dict[str, list[tuple[str, str, str]]] = {path: [] for path in directories}
     for subscription, content in crowd.told:
-        path, event = ids[subscription.decode()], json.loads(content)
-        told[path].append((path, ",".join(event["mask"]), event["name"]))
+        event = json.loads(content)
+        path, _, name = f"{ids[subscription.decode()]}/{event['name']}".rpartition("/")
+        told[path].append((path, ",".join(event["mask"]), name))
     return [each for path in directories for each in told[path]]
