@@ -16,6 +16,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from api.delivery_message import Message
+from pipeline.transport.parsed import leave_as_parsed
 from schemas import codec
 from schemas.errors import BadRecord, Unavailable
 
@@ -107,6 +108,7 @@ class Feed:
             max_partition_fetch_bytes=_PARTITION_BYTES,
         )
         await consumer.start()
+        leave_as_parsed(consumer, self._by_topic)
         try:
             await self._begin(consumer, partitions, learn)
             self.connected = True

@@ -22,7 +22,7 @@ import faust
 import uvloop
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
-from pipeline.app import Deriving, Replaying
+from pipeline.app import Deriving, Replaying, collect_seldom
 from pipeline.choice import chosen_event_types
 from pipeline.metrics import Metrics
 from pipeline.settings import PipelineSettings
@@ -201,6 +201,7 @@ async def worker(
     parts: list[Any] = [Deriving(settings, metrics)]
     if replay:
         parts.append(Replaying(settings, metrics))
+    collect_seldom()
     tasks = [asyncio.create_task(part.run(stopping)) for part in parts]
     kinds = [kind.name for kind in chosen_event_types(settings.event_types)]
     while not metrics.value("records_total"):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import uvloop
 
 from pipeline import choice, settings
-from pipeline.app import Worker
+from pipeline.app import Worker, collect_seldom
 from pipeline.event_types import registry
 from pipeline.replay.redis_log import RedisReplayLog
 from pipeline.replay.redis_script import connect
@@ -50,6 +50,7 @@ async def work(chosen: PipelineSettings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
+    collect_seldom()
     await worker.run()
 
 

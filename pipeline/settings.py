@@ -58,7 +58,7 @@ class PipelineSettings(RedisSettings):
     )
     max_in_flight_bytes: int = setting(
         "STORAGE_EVENTS_WORKER_MAX_IN_FLIGHT_BYTES",
-        32 * MEBIBYTES,
+        16 * MEBIBYTES,
         "Most bytes read and not yet written, in one worker; then it stops reading.",
         least=1,
     )

@@ -5,7 +5,10 @@ Plain dictionaries are what fastavro makes and takes; converting them would cost
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class Source(TypedDict):
@@ -85,11 +88,11 @@ class InotifyMessage(Head):
     kind: str
     inode: bytes
     names: list[str | None]
-    scopes: list[str]
-    unlisted: list[str]
-    roles: list[int]
-    masks: list[int]
-    to: list[int]
+    scopes: Sequence[str]
+    unlisted: Sequence[str]
+    roles: Sequence[int]
+    masks: Sequence[int]
+    to: Sequence[int]
     cookie: str | None
     is_directory: bool
     path: str

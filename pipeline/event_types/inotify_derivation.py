@@ -91,9 +91,9 @@ class _Pattern:
     """The events of one sort of operation, and the roles told, parents first."""
 
     roles: tuple[Role, ...]
-    role_numbers: list[int]
-    masks: list[int]
-    to: list[int]
+    role_numbers: tuple[int, ...]
+    masks: tuple[int, ...]
+    to: tuple[int, ...]
 
 
 class _Sort(NamedTuple):
@@ -155,12 +155,12 @@ def _pattern(*decides: Any) -> _Pattern:
     # a rename's source comes first, so that the order of `watched` is the order of telling
     order = (_SOURCE_PARENT, _PARENT, _SELF, _OVERWRITTEN)
     roles = tuple(role for role in order if any(role is other for _, other in chosen))
-    masks = [
+    masks = tuple(
         _mask(mask, sort.overwritten if role is _OVERWRITTEN else sort.type)
         for mask, role in chosen
-    ]
+    )
     return _Pattern(
-        roles, [int(role) for role in roles], masks, [roles.index(role) for _, role in chosen]
+        roles, tuple(map(int, roles)), masks, tuple(roles.index(role) for _, role in chosen)
     )
 
 
@@ -188,8 +188,8 @@ class _Audience(NamedTuple):
         owner_uid: the object's owner.
     """
 
-    scopes: list[str]
-    unlisted: list[str]
+    scopes: tuple[str, ...]
+    unlisted: tuple[str, ...]
     owner_uid: int
 
 
@@ -206,18 +206,18 @@ def _audience(
         overwritten: the permission of what it replaced, if it did.
     """
     above, _, own = permissions.rpartition(" ")
-    found = _Audience([], [], scope.owner(own))
+    scopes, unlisted = [], []
     for role in pattern.roles:
         if role is _PARENT or role is _SOURCE_PARENT:
             of = permissions if role is _PARENT else source
             assert of is not None
-            found.scopes.append(scope.named_scope(of))
-            found.unlisted.append(scope.unlisted(of))
+            scopes.append(scope.named_scope(of))
+            unlisted.append(scope.unlisted(of))
         else:
             of = permissions if role is _SELF else f"{above} {overwritten}"
-            found.scopes.append(scope.own_scope(of))
-            found.unlisted.append("")
-    return found
+            scopes.append(scope.own_scope(of))
+            unlisted.append("")
+    return _Audience(tuple(scopes), tuple(unlisted), scope.owner(own))
 
 
 def _audience_of(record: BillingRecord, pattern: _Pattern) -> _Audience:

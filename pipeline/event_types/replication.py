@@ -105,7 +105,7 @@ class Replication:
                 "watched": b"".join(inode for inode, _ in told),
                 "ancestors": record["ancestors"],
                 "source_ancestors": b"" if source is None else source["ancestors"],
-                "scopes": [who for _, who in told],
+                "scopes": tuple([who for _, who in told]),
                 "unlisted": scope.unlisted(record["permissions"]),
                 "source_unlisted": scope.unlisted(source["permissions"]) if source else "",
                 "time_us": record["time_us"],

@@ -66,9 +66,9 @@ def _place(
 
 
 @functools.lru_cache(_REMEMBERED_AUDIENCES)
-def _audience(permissions: str) -> tuple[list[str], str, int]:
+def _audience(permissions: str) -> tuple[tuple[str, str], str, int]:
     """Return the scopes of the parent's and the file's watchers, `unlisted`, and the owner."""
-    scopes = [scope.named_scope(permissions), scope.own_scope(permissions)]
+    scopes = (scope.named_scope(permissions), scope.own_scope(permissions))
     own_permission = permissions.rpartition(" ")[2]
     return scopes, scope.unlisted(permissions), scope.owner(own_permission)
 

@@ -23,6 +23,7 @@ from aiokafka.errors import (
 
 from pipeline.ingest import triggers
 from pipeline.ingest.urls import TriggerUrls
+from pipeline.transport.parsed import ask_for_all
 from schemas import codec, topics
 from schemas.errors import BadRecord, Refused, Unavailable
 
@@ -113,6 +114,7 @@ class IngestAgent:
         try:
             await self._producer.start()
             await self._consumer.start()
+            ask_for_all(self._consumer)
         except (KafkaError, OSError) as error:
             await self._stop()
             raise Unavailable(f"Kafka cannot be reached: {error!r}") from error

@@ -17,6 +17,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from pipeline.ingest import notices
+from pipeline.transport.parsed import ask_for_all
 from schemas.errors import Unavailable
 from schemas.kafka_topics import cluster_id, go_on
 
@@ -91,6 +92,7 @@ class Claims:
         self._claim_again()
         try:
             await self._consumer.start()
+            ask_for_all(self._consumer)
             await go_on(self._consumer, self._partitions, known)
         except (KafkaError, OSError) as error:
             raise Unavailable(f"Kafka cannot be reached: {error!r}") from error

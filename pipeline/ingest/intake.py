@@ -15,6 +15,7 @@ from aiokafka.errors import CommitFailedError, KafkaError
 
 from pipeline.ingest.agent import SESSION_MS
 from pipeline.ingest.ledger_rows import Arrived
+from pipeline.transport.parsed import ask_for_all
 from schemas.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ class Intake:
         """
         try:
             await self._consumer.start()
+            ask_for_all(self._consumer)
         except (KafkaError, OSError) as error:
             await self._consumer.stop()
             raise Unavailable(f"Kafka cannot be reached: {error!r}") from error

@@ -12,6 +12,7 @@ from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from pipeline.event_types.replication import EVENT_TYPE
 from pipeline.replication.catalogue import Batch
+from pipeline.transport.parsed import ask_for_all
 from schemas import codec, topics
 from schemas.errors import BadRecord, Unavailable
 from schemas.kafka_topics import cluster_id, go_on
@@ -82,6 +83,7 @@ class Follower:
         try:
             await self._producer.start()
             await self._consumer.start()
+            ask_for_all(self._consumer)
             await go_on(self._consumer, self._partitions, known)
         except (KafkaError, OSError) as error:
             raise Unavailable(f"Kafka cannot be reached: {error!r}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
 _SMALL: Final = 16384
 _INT32: Final = 2**31
 _INT64: Final = 2**63
+_LONGEST_BYTES: Final = 10
 
 
 def _seven_bits(rest: int) -> bytes:
@@ -30,8 +32,9 @@ _ENDS: Final = tuple(_seven_bits(n) for n in range(_SMALL))
 _VARINTS: Final = tuple(_seven_bits(n << 1) for n in range(_SMALL))
 
 
-def _varint(value: int) -> bytes:
-    rest = value << 1 if value >= 0 else ~(value << 1)
+@functools.lru_cache(maxsize=_SMALL)
+def _upper(rest: int) -> bytes:
+    """Write the bits above the lowest 28, of which times have the same for two minutes."""
     out = b""
     while rest >= _SMALL:
         out += _MIDDLES[rest & (_SMALL - 1)]
@@ -39,20 +42,27 @@ def _varint(value: int) -> bytes:
     return out + _ENDS[rest]
 
 
-def _checked(value: int, limit: int) -> bytes:
-    if 0 <= value < _SMALL:
-        return _VARINTS[value]
-    if not -limit <= value < limit:
-        raise OverflowError(f"{value} is not a {'long' if limit == _INT64 else 'int'}")
-    return _varint(value)
+def _varint(value: int) -> bytes:
+    rest = value << 1 if value >= 0 else ~(value << 1)
+    if rest < _SMALL:
+        return _ENDS[rest]
+    low = _MIDDLES[rest & (_SMALL - 1)]
+    rest >>= 14
+    if rest < _SMALL:
+        return low + _ENDS[rest]
+    return low + _MIDDLES[rest & (_SMALL - 1)] + _upper(rest >> 14)
 
 
 def _int(value: int) -> bytes:
-    return _checked(value, _INT32)
+    if not -_INT32 <= value < _INT32:
+        raise OverflowError(f"{value} is not an int")
+    return _varint(value)
 
 
 def _long(value: int) -> bytes:
-    return _checked(value, _INT64)
+    if not -_INT64 <= value < _INT64:
+        raise OverflowError(f"{value} is not a long")
+    return _varint(value)
 
 
 def _fixed(value: bytes, size: int) -> bytes:
@@ -67,21 +77,35 @@ _SIZES: Final = tuple(0 if n > 0x7F or n & 1 else (n >> 1) + 1 for n in range(25
 _NUMBERS: Final = tuple(None if n > 0x7F else (n >> 1) ^ -(n & 1) for n in range(256))
 
 
+@functools.lru_cache(maxsize=_SMALL)
+def _upper_bits(data: bytes) -> int:
+    """Read what follows the lowest 21 bits, which times have the same for a second."""
+    value = 0
+    for byte in reversed(data):
+        value = value << 7 | byte & 0x7F
+    return value << 21
+
+
 def _long_number(data: bytes, at: int) -> tuple[int, int]:
     """Read a number of several bytes; return it and where it ends."""
     first, second = data[at], data[at + 1]
-    if second < 0x80 <= first:  # two bytes, by far the most frequent
-        return ((first & 0x7F | second << 7) >> 1) ^ -(first & 1), at + 2
-    value = shift = 0
-    while True:
-        byte = data[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return (value >> 1) ^ -(value & 1), at
-        shift += 7
-        if shift > 63:
-            raise ValueError("a number of more than 64 bits")
+    if first < 0x80:
+        return (first >> 1) ^ -(first & 1), at + 1
+    value = first & 0x7F | (second & 0x7F) << 7
+    if second < 0x80:
+        return (value >> 1) ^ -(first & 1), at + 2
+    third = data[at + 2]
+    value |= (third & 0x7F) << 14
+    if third < 0x80:
+        return (value >> 1) ^ -(first & 1), at + 3
+    stop = at + 3
+    while data[stop] > 0x7F:
+        stop += 1
+    stop += 1
+    if stop - at > _LONGEST_BYTES:
+        raise ValueError("a number of more than 64 bits")
+    value |= _upper_bits(data[at + 3 : stop])
+    return (value >> 1) ^ -(first & 1), stop
 
 
 def _long_size(data: bytes, at: int) -> tuple[int, int]:
@@ -122,12 +146,19 @@ class Source:
     def __init__(self, schema: Any) -> None:
         self.lines: list[str] = []
         self.named = dict(_names(schema))
+        self._bound: dict[str, Any] = {}
         self._depth = 1
         self._counter = itertools.count()
 
     def new(self) -> str:
         """Return the name of a new variable."""
         return f"v{next(self._counter)}"
+
+    def bind(self, function: Callable[..., Any]) -> str:
+        """Return a name by which the lines can call a function."""
+        name = f"_bound{len(self._bound)}"
+        self._bound[name] = function
+        return name
 
     def add(self, *lines: str) -> None:
         """Add lines."""
@@ -159,6 +190,7 @@ class Source:
             "_int": _int, "_long": _long, "_fixed": _fixed, "_fail": _fail,
             "_long_number": _long_number, "_long_size": _long_size, "_NUMBERS": _NUMBERS,
             "_SIZES": _SIZES, "_VARINTS": _VARINTS, "_SMALL": _SMALL,
+            **self._bound,
         }  # fmt: skip
         exec(compile(text, f"<compiled {name}>", "exec"), scope)  # noqa: S102 - from our own schemas
         function: Callable[..., Any] = scope[name]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import functools
+from typing import TYPE_CHECKING, Any, Final
 
 from schemas.compiled.source import Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+_REMEMBERED: Final = 16 * 1024
 
 
 def encoder(schema: Any, prefix: bytes) -> Callable[[Mapping[str, Any]], bytes]:
@@ -40,6 +43,31 @@ def _default(source: Source, field: Any) -> Any:
 
 
 def _write_array(source: Source, schema: Any, value: str) -> None:
+    remembered = source.bind(_tuple_encoder(schema)) if _is_leaf(schema["items"]) else ""
+    if remembered:
+        source.block(f"if type({value}) is tuple:", f"add({remembered}({value}))")
+        source.add("else:")
+        source.indent()
+        _write_items(source, schema, value)
+        source.dedent()
+    else:
+        _write_items(source, schema, value)
+
+
+def _is_leaf(schema: Any) -> bool:
+    return schema in ("int", "long", "string")
+
+
+def _tuple_encoder(schema: Any) -> Callable[[tuple[Any, ...]], bytes]:
+    """Compile what writes a tuple: those are few, made once, and told in many records."""
+    source = Source(schema)
+    source.add("out = []", "add = out.append")
+    _write_items(source, schema, "items")
+    source.add("return b''.join(out)")
+    return functools.lru_cache(_REMEMBERED)(source.compile("encode_tuple", "items"))
+
+
+def _write_items(source: Source, schema: Any, value: str) -> None:
     item = source.new()
     source.add(f"if {value}:")
     source.indent()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,45 +13,108 @@ from pipeline.transport.parsed import leave_as_parsed
 from schemas import kafka_topics, topics
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import AsyncIterator, Collection
 
 pytestmark = pytest.mark.stack
 
 
-async def _read(bootstrap: str, topic: str, parsed: Collection[str]) -> list[tuple[object, ...]]:
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest")
+@contextlib.asynccontextmanager
+async def _reading(
+    bootstrap: str, partitions: list[TopicPartition], parsed: Collection[str], **options: int
+) -> AsyncIterator[AIOKafkaConsumer]:
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=bootstrap, auto_offset_reset="earliest", **options
+    )
     await consumer.start()
     leave_as_parsed(consumer, parsed)
-    partition = TopicPartition(topic, 0)
-    consumer.assign([partition])
-    (end,) = (await consumer.end_offsets([partition])).values()
-    found = []
+    consumer.assign(partitions)
     try:
-        while len(found) < end:
-            for records in (
-                await consumer.getmany(partition, timeout_ms=1000, max_records=2)
-            ).values():
-                copied = topic not in parsed
-                assert all(hasattr(record, "topic") == copied for record in records)
-                found += [
-                    (r.offset, r.timestamp, r.timestamp_type, r.key, r.value) for r in records
-                ]
-            assert await consumer.position(partition) == len(found)
+        yield consumer
     finally:
         await consumer.stop()
+
+
+async def _read(
+    bootstrap: str, topic: str, parsed: Collection[str], begin: int = 0
+) -> list[tuple[object, ...]]:
+    partition = TopicPartition(topic, 0)
+    found = []
+    async with _reading(bootstrap, [partition], parsed) as consumer:
+        (end,) = (await consumer.end_offsets([partition])).values()
+        consumer.seek(partition, begin)
+        async with asyncio.timeout(30):
+            while await consumer.position(partition) < end:
+                for records in (
+                    await consumer.getmany(partition, timeout_ms=1000, max_records=2)
+                ).values():
+                    copied = topic not in parsed
+                    assert all(hasattr(record, "topic") == copied for record in records)
+                    found += [
+                        (r.offset, r.timestamp, r.timestamp_type, r.key, r.value) for r in records
+                    ]
     return found
 
 
-async def test_they_are_those_of_aiokafka(kafka_bootstrap: str, topic_prefix: str) -> None:
-    """Also a record without a key, and one without a value."""
+@pytest.fixture
+async def topic(kafka_bootstrap: str, topic_prefix: str) -> str:
     made = topics.Topic("parsed", "inotify", topics.DAYS)
-    await kafka_topics.ensure_topics(kafka_bootstrap, [made], partitions=1, prefix=topic_prefix)
-    topic = f"{topic_prefix}parsed"
+    await kafka_topics.ensure_topics(kafka_bootstrap, [made], partitions=2, prefix=topic_prefix)
+    return f"{topic_prefix}parsed"
+
+
+async def test_they_are_those_of_aiokafka(kafka_bootstrap: str, topic: str) -> None:
+    """Also a record without a key, one without a value, and those in the middle of a batch."""
     async with AIOKafkaProducer(bootstrap_servers=kafka_bootstrap) as producer:
+        batch = producer.create_batch()
         for key, value in [(b"k", b"v"), (None, b"v"), (b"k", None), (b"", b""), (b"k", b"v" * 9)]:
-            await producer.send_and_wait(
-                topic, value, key, partition=0, timestamp_ms=1_700_000_000_123
-            )
+            batch.append(key=key, value=value, timestamp=1_700_000_000_123)
+        await (await producer.send_batch(batch, topic, partition=0))
+        await producer.send_and_wait(topic, b"another batch", partition=0)
+    for begin in range(6):
+        copied = await _read(kafka_bootstrap, topic, (), begin)
+        assert [offset for offset, *_ in copied] == list(range(begin, 6))
+        assert await _read(kafka_bootstrap, topic, {topic}, begin) == copied
+
+
+async def test_what_kafka_notes_of_transactions_is_left_out(
+    kafka_bootstrap: str, topic: str
+) -> None:
+    async with AIOKafkaProducer(
+        bootstrap_servers=kafka_bootstrap, transactional_id=topic
+    ) as producer:
+        for value in (b"a", b"b"):
+            async with producer.transaction():
+                await producer.send_and_wait(topic, value, partition=0)
     copied = await _read(kafka_bootstrap, topic, ())
-    assert len(copied) == 5
+    assert [(offset, value) for offset, *_, value in copied] == [(0, b"a"), (2, b"b")]
     assert await _read(kafka_bootstrap, topic, {topic}) == copied
+
+
+async def test_a_partition_without_records_does_not_keep_others_waiting(
+    kafka_bootstrap: str, topic: str
+) -> None:
+    """While what was fetched lies there, aiokafka by itself asks for the empty one and waits."""
+    async with AIOKafkaProducer(bootstrap_servers=kafka_bootstrap) as producer:
+        for number in range(4):
+            await producer.send_and_wait(topic, b"%d" % number, partition=0)
+    partitions = [TopicPartition(topic, number) for number in (0, 1)]
+    found = []
+    async with _reading(
+        kafka_bootstrap, partitions, {topic}, fetch_max_wait_ms=30_000, max_partition_fetch_bytes=1
+    ) as consumer:
+        async with asyncio.timeout(20):
+            while len(found) < 4:
+                await asyncio.sleep(0.3)
+                for records in (await consumer.getmany(*partitions, timeout_ms=1000)).values():
+                    found += [record.value for record in records]
+    assert found == [b"0", b"1", b"2", b"3"]
+
+
+async def test_who_reads_committed_records_only_is_refused(kafka_bootstrap: str) -> None:
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=kafka_bootstrap, isolation_level="read_committed"
+    )
+    async with consumer:
+        await asyncio.sleep(0)  # aiokafka cannot be stopped before its tasks have begun
+        with pytest.raises(ValueError, match="aborted"):
+            leave_as_parsed(consumer, {"any"})

@@ -62,6 +62,8 @@ def test_what_is_written_is_what_fastavro_writes(name: str, data: st.DataObject)
     body = fastavro_bytes(name, record)
     assert codec.encode(name, record)[codec.FRAME.size :] == body
     assert codec.decode(name, codec.encode(name, record)) == record
+    tuples = {k: tuple(v) if isinstance(v, list) else v for k, v in record.items()}
+    assert codec.encode(name, tuples)[codec.FRAME.size :] == body
     cut = data.draw(st.integers(0, len(body) - 1))
     with pytest.raises(BadRecord):
         codec.decode(name, codec.encode(name, record)[: codec.FRAME.size + cut])
