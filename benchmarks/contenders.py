@@ -1,9 +1,9 @@
 """The ways to derive that `pipeline` compares, each a process: how many records a second.
 
-All read the same billing records, call the same functions to decode, derive and encode, produce
-the same bytes with the same keys and times, idempotently and confirmed by all replicas, and commit
-about once a second. All poll for as many records at once and run on uvloop. Only `worker+replay`
-writes to Redis. A process prints one line of JSON.
+All read the same billing records, call the same functions to derive, produce the same bytes with
+the same keys and times, idempotently and confirmed by all replicas, and commit about once a
+second. All poll for as many records at once and run on uvloop. Only `worker+replay` writes to
+Redis. A process prints one line of JSON.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import faust
 import uvloop
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
+from benchmarks import plain_codec
 from pipeline.app import Deriving, Replaying, collect_seldom
 from pipeline.choice import chosen_event_types
 from pipeline.metrics import Metrics
@@ -77,10 +78,12 @@ class Watch:
         }
 
 
-def _derived(types: list[Any]) -> Callable[[bytes], list[tuple[str, bytes, bytes, int]]]:
+def _derived(
+    types: list[Any], decoder: Any, encoder: Any
+) -> Callable[[bytes], list[tuple[str, bytes, bytes, int]]]:
     """Return what makes (topic, key, value, timestamp) of a billing record's bytes."""
-    decode = codec.decoder("billing")
-    kinds = [(kind.topic.name, kind.derive, codec.encoder(kind.name)) for kind in types]
+    decode = decoder("billing")
+    kinds = [(kind.topic.name, kind.derive, encoder(kind.name)) for kind in types]
 
     def derive(value: bytes) -> list[tuple[str, bytes, bytes, int]]:
         billing: Any = decode(value)
@@ -96,8 +99,22 @@ def _derived(types: list[Any]) -> Callable[[bytes], list[tuple[str, bytes, bytes
 
 
 async def bare(settings: PipelineSettings, source: str, count: int) -> dict[str, float]:
-    """Measure a loop of aiokafka alone: getmany, derive, one batch per topic and partition."""
-    derive = _derived(chosen_event_types(settings.event_types))
+    """Measure a loop of aiokafka and fastavro alone."""
+    types = chosen_event_types(settings.event_types)
+    derive = _derived(types, plain_codec.decoder, plain_codec.encoder)
+    return await _bare(settings, source, count, derive)
+
+
+async def bare_with_codec(settings: PipelineSettings, source: str, count: int) -> dict[str, float]:
+    """Measure a loop of aiokafka and our codec."""
+    types = chosen_event_types(settings.event_types)
+    return await _bare(settings, source, count, _derived(types, codec.decoder, codec.encoder))
+
+
+async def _bare(
+    settings: PipelineSettings, source: str, count: int, derive: Callable[[bytes], Any]
+) -> dict[str, float]:
+    """Loop: getmany, derive, one batch per topic and partition."""
     consumer = AIOKafkaConsumer(
         f"{source}billing",
         bootstrap_servers=settings.bootstrap,
@@ -152,7 +169,7 @@ async def _stock(
 ) -> dict[str, float]:
     prefix = settings.topic_prefix
     types = chosen_event_types(settings.event_types)
-    derive = _derived(types)
+    derive = _derived(types, codec.decoder, codec.encoder)
     app = faust.App(
         f"{prefix}stock",
         broker=f"kafka://{settings.bootstrap}",
@@ -232,6 +249,7 @@ async def worker_with_replay(
 
 WAYS: dict[str, Way] = {
     "bare": bare,
+    "bare+codec": bare_with_codec,
     "stock": stock,
     "worker": worker,
     "worker+replay": worker_with_replay,

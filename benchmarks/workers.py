@@ -3,8 +3,10 @@
 The workers join and divide the partitions; then they are stopped (SIGSTOP) while the records are
 written, and let go at once. What they have done is read from their `/metrics`, their CPU time from
 the system. On a machine with two cores the broker must share them with two workers, and what it
-takes is missing from their rate; so what two workers would do if they had their cores for
-themselves is said too: twice one worker's rate, times its CPU time for a record over theirs.
+takes is missing from their rate. Therefore each worker, one as well as several, can be given a
+share of its core only (`--share`, by SIGSTOP and SIGCONT, in turns), which leaves the rest to
+Kafka and Redis. And what they would do if they had their cores for themselves is said, too: so
+many times one worker's rate, times its CPU time for a record over theirs.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from typing import TYPE_CHECKING, Any
@@ -34,6 +37,7 @@ _READY_S = 60.0
 _RUN_S = 300.0
 _POLL_S = 0.1
 _STOP_S = 15.0
+_PERIOD_S = 0.04
 _SHARDS = 64
 _CORES = os.sched_getaffinity(0)  # as this process was started; it pins itself later
 
@@ -127,6 +131,36 @@ class Worker:
             self.process.wait()
 
 
+@contextlib.contextmanager
+def _held_to(share: float, several: list[Worker]) -> Iterator[None]:
+    """Let each worker run for a share of the time only, one after the other."""
+    over = threading.Event()
+
+    def hold(worker: Worker, wait_s: float) -> None:
+        worker.process.send_signal(signal.SIGSTOP)
+        over.wait(wait_s)
+        while not over.is_set():
+            worker.process.send_signal(signal.SIGCONT)
+            over.wait(share * _PERIOD_S)
+            worker.process.send_signal(signal.SIGSTOP)
+            over.wait((1 - share) * _PERIOD_S)
+        worker.process.send_signal(signal.SIGCONT)
+
+    threads = [
+        threading.Thread(target=hold, args=(one, number * _PERIOD_S / len(several)))
+        for number, one in enumerate(several)
+        if share < 1
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+
+
 def _until(enough: Any, seconds: float) -> None:
     ends = time.monotonic() + seconds
     while not enough():
@@ -159,7 +193,13 @@ def _is_done(several: list[Worker], records: int) -> bool:
 
 
 def _measure(
-    several: list[Worker], kafka: str, prefix: str, records: load.Records, topics: int
+    several: list[Worker],
+    kafka: str,
+    prefix: str,
+    records: load.Records,
+    *,
+    topics: int,
+    share: float,
 ) -> dict[str, Any]:
     _until(lambda: _is_divided(several, topics), _READY_S)
     for one in several:
@@ -169,7 +209,8 @@ def _measure(
     begin_s = time.perf_counter()
     for one in several:
         one.process.send_signal(signal.SIGCONT)
-    _until(lambda: _is_done(several, len(records)), _RUN_S)
+    with _held_to(share, several):
+        _until(lambda: _is_done(several, len(records)), _RUN_S)
     elapsed_s = time.perf_counter() - begin_s
     cpu_s = sum(one.cpu_s() for one in several) - sum(before_s)
     shares = [one.counted()["records_total"] / len(records) for one in several]
@@ -191,7 +232,7 @@ def compare(services: tuple[str, str], given: argparse.Namespace, base: str) -> 
 
     Args:
         services: Kafka and Redis.
-        given: `records`, `workers` and `event_types`.
+        given: `records`, `workers`, `share` and `event_types`.
         base: the prefix of the topics.
 
     Returns:
@@ -210,7 +251,9 @@ def compare(services: tuple[str, str], given: argparse.Namespace, base: str) -> 
             for number in range(count):
                 core = cores[number % len(cores)]
                 several.append(Worker(services, prefix, core, given.event_types))
-            results[f"workers_{count}"] = _measure(several, services[0], prefix, records, topics)
+            results[f"workers_{count}"] = _measure(
+                several, services[0], prefix, records, topics=topics, share=given.share
+            )
         finally:
             for one in several:
                 one.stop()
