@@ -8,9 +8,10 @@
 when as many shards take turns; there are 10,000 directories each time, most records touch one that
 is new to the replay log. *watches*: CPU time of an API node for an event that one of so many
 watches is told, each on a directory of its own, a hundred to a stream. *stored*: CPU time, ours
-and Redis's, to write an event to a replay log that holds so many, and to read back 100 of one
-directory among them. `--plots` writes what is printed as SVG, too. `--full` goes up to 10,000
-shards, 100,000 watches and 10,000,000 stored events, for which Redis needs 3 GB.
+and Redis's, to write an event to a replay log that holds so many, and to give one of its hundred
+to a reader who missed the last 10,000; and how long a reader waits who missed all there is.
+`--plots` writes what is printed as SVG, too. `--full` goes up to 10,000 shards, 100,000 watches
+and 10,000,000 stored events, for which Redis needs 3 GB.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ _RECORDS = 30_000
 _DIRECTORIES = 10_000
 _MESSAGES = 4_000
 _WATCHES_A_STREAM = 100
-_FEW = 100
 _STORE_SAMPLE = 10_000
+_ONE_IN = 100
 _READS = 50
 _MICRO = 1e6
 _MIB = 2**20
@@ -183,35 +184,46 @@ async def _stored(url: str, counts: Sequence[int]) -> list[dict[str, Any]]:
     )
     events = replay.Events(1)
     few, *others = events.directories
+    own = 0
     rows = []
 
-    async def write(count: int, *, own: bool = False) -> None:
-        batches = replay.batches(events, count, lambda n: few if own else others[n % len(others)])
-        if count:
-            await replay.write(log, batches, events.number)
+    async def read(after: int, expected: int) -> tuple[float, float]:
+        """Return CPU seconds and seconds of reading what the directory was told."""
+        begin_s, begin = await _cpu_s(redis), time.perf_counter()
+        for _ in range(_READS):
+            found, _ = await replay.read(log, [few], [], after, events.number)
+            assert found == expected, found
+        elapsed_s = time.perf_counter() - begin
+        return (await _cpu_s(redis) - begin_s) / _READS, elapsed_s / _READS
 
     try:
-        await write(_FEW, own=True)
         for count in counts:
             options.say(f"{count:,} stored events")
-            await write(max(0, count - _STORE_SAMPLE - events.number))
-            sample = list(replay.batches(events, _STORE_SAMPLE, lambda n: others[n % len(others)]))
+            fill = max(0, count - _STORE_SAMPLE - events.number)
+            if fill:
+                others_only = replay.batches(events, fill, lambda n: others[n % len(others)])
+                await replay.write(log, others_only, events.number)
+            before = events.number
+            sample = list(
+                replay.batches(
+                    events,
+                    _STORE_SAMPLE,
+                    lambda n: others[n % len(others)] if n % _ONE_IN else few,
+                )
+            )
             begin_s = await _cpu_s(redis)
-            await replay.write(log, iter(sample), events.number - _STORE_SAMPLE)
+            await replay.write(log, iter(sample), before)
             written_s = await _cpu_s(redis) - begin_s
             info = await redis.info("memory")
-            begin_s, begin = await _cpu_s(redis), time.perf_counter()
-            for _ in range(_READS):
-                found, _ = await replay.read(log, [few], [], 0, events.number)
-                assert found == _FEW, found
-            elapsed_s = time.perf_counter() - begin
-            read_s = await _cpu_s(redis) - begin_s
+            own += _STORE_SAMPLE // _ONE_IN
+            read_s, _ = await read(before, _STORE_SAMPLE // _ONE_IN)
+            _, read_all_s = await read(0, own)
             rows.append(
                 {
                     "stored": events.number,
                     "write µs": written_s / _STORE_SAMPLE * _MICRO,
-                    "read µs": read_s / _READS / _FEW * _MICRO,
-                    "read 100 ms": elapsed_s / _READS * 1000,
+                    "read µs": read_s / _STORE_SAMPLE * _ONE_IN * _MICRO,
+                    "missed all, ms": read_all_s * 1000,
                     "memory MB": info["used_memory"] / _MIB,
                 }
             )

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pipeline.replay import layout
 from pipeline.replay.log import Batch, Entry, ReplayLog, Rewound
 from pipeline.replay.memory_log import MemoryReplayLog
 from pipeline.replay.redis_log import RedisReplayLog
@@ -163,6 +164,22 @@ async def test_what_tells_no_directory_is_found_by_its_inode(log: ReplayLog) -> 
     orphan = Entry("sim", 2, inode("a"), ROOT + DATA, b"value")
     await log.append([batch(orphan, offset=2)])
     assert 2 in await numbers(log, below=[DATA])
+
+
+async def test_only_the_inode_itself_is_found_whatever_looks_like_it(log: ReplayLog) -> None:
+    """The bytes by which it is looked for may stand anywhere in what is about others."""
+    tag = layout.tag(inode("a"))
+    bucket = layout.bucket(b"r", inode("a"))
+    same = [n for n in range(1000) if layout.bucket(b"r", inode(f"{n}")) == bucket][:4]
+    misleading = [(5).to_bytes(8) + tag + b"." * 6, tag * 4 + b"..", b"." * 14 + tag]
+    entries = [
+        entry(number, f"{name}", ancestors=(ROOT, misleading[number % 3]))
+        for number, name in enumerate(same, 1)
+    ]
+    entries += [entry(10, "a", ancestors=(ROOT, misleading[1])), entry(11, f"{same[0]}")]
+    await log.append([batch(*entries, offset=11)])
+    assert await numbers(log, [inode("a")]) == [10]
+    assert await numbers(log, [inode(f"{same[0]}")]) == [1, 11]
 
 
 async def test_repeats_are_dropped_whoever_writes_them(log: ReplayLog) -> None:

@@ -10,13 +10,17 @@ for n = 4, #ARGV, 2 do
   local past = false
   while index < count and not past do
     for _, blob in ipairs(call('LRANGE', key, index, index + 63)) do
-      for at = 9, #blob, 31 do
-        if blob:sub(at + 8, at + 11) == tag then
+      -- Nearly all refs are others': a plain search passes over them ten times as fast.
+      local hit = blob:find(tag, 17, true)
+      while hit do
+        local at = hit - 8
+        if (at - 9) % 31 == 0 then
           local number = struct.unpack('>I8', blob, at)
           if number > after and number <= up_to then
             found[#found + 1] = blob:sub(at, at + 7) .. blob:sub(at + 12, at + 30)
           end
         end
+        hit = blob:find(tag, hit + 1, true)
       end
       past = past or struct.unpack('>I8', blob) >= up_to
     end
