@@ -16,7 +16,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from api.delivery_message import Message
-from pipeline.transport.parsed import leave_as_parsed
+from pipeline.transport.parsed import ask_for_all, leave_as_parsed
 from schemas import codec
 from schemas.errors import BadRecord, Unavailable
 
@@ -109,6 +109,7 @@ class Feed:
         )
         await consumer.start()
         leave_as_parsed(consumer, self._by_topic)
+        ask_for_all(consumer)
         try:
             await self._begin(consumer, partitions, learn)
             self.connected = True

@@ -21,7 +21,7 @@ from mode import get_logger
 
 from pipeline.agents.outage import Outage
 from pipeline.replay.log import Batch, Entry, Rewound
-from pipeline.transport.parsed import leave_as_parsed
+from pipeline.transport.parsed import UNREAD_S, ask_for_all, ask_for_some, leave_as_parsed
 from schemas import codec
 from schemas.errors import BadRecord, Unavailable
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 logger = get_logger(__name__)
 
 _POLL_MS: Final = 250
-_LOOK_MS: Final = 5_000
+_LOOK_MS: Final = int(2000 * UNREAD_S)
 _NOTHING_TO_READ_S: Final = 0.05
 _FIRST_WAIT_S: Final = 0.1
 _MAX_WAIT_S: Final = 5.0
@@ -132,7 +132,8 @@ class ReplayWriter(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         self._consumer.subscribe(topics=list(self._logs), listener=self)
 
     async def _round(self) -> None:
-        await self._place([tp for tp in self._consumer.assignment() if tp not in self._places])
+        if new := [tp for tp in self._consumer.assignment() if tp not in self._places]:
+            await self._place(new)
         await self._tidy()
         if not self._places:
             await asyncio.sleep(_NOTHING_TO_READ_S)
@@ -146,6 +147,7 @@ class ReplayWriter(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
 
     async def _place(self, tps: Sequence[TopicPartition]) -> None:
         """Seek partitions to where their logs are."""
+        ask_for_some(self._consumer)  # one is looked at while others must wait
         for topic in {tp.topic for tp in tps}:
             offsets = (await self._logs[topic].state([])).offsets
             mine = [tp for tp in tps if tp.topic == topic]
@@ -156,6 +158,7 @@ class ReplayWriter(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
                 with contextlib.suppress(IllegalStateError):  # taken away again meanwhile
                     self._consumer.seek(tp, begin)
                     self._places[tp] = begin
+        ask_for_all(self._consumer)
 
     async def _begin(self, tp: TopicPartition, known: int | None, first: int, end: int) -> int:
         """Return where to begin, which is where the log is; tell it if it must begin elsewhere."""

@@ -8,7 +8,7 @@ from aiokafka.errors import KafkaError
 from faust.transport.drivers import aiokafka as driver
 from mode import get_logger
 
-from pipeline.transport.parsed import leave_as_parsed
+from pipeline.transport.parsed import ask_for_all, leave_as_parsed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +22,9 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     async def on_start(self) -> None:
         """Start the consumer; what it reads for chunks is left as it was parsed."""
         await super().on_start()
-        leave_as_parsed(self._ensure_consumer(), self.consumer.app.batched_topics)
+        consumer = self._ensure_consumer()
+        leave_as_parsed(consumer, self.consumer.app.batched_topics)
+        ask_for_all(consumer)
 
     async def _commit(self, offsets: Mapping[Any, int]) -> bool:
         try:

@@ -80,7 +80,7 @@ class _Fetched(collections.OrderedDict[Any, Any]):
 
 
 def leave_as_parsed(consumer: AIOKafkaConsumer, topics: Container[str]) -> None:
-    """Let a consumer's `getmany` give the parser's records of these topics, without standstill.
+    """Let a consumer's `getmany` give the parser's records of these topics.
 
     Args:
         consumer: it has been started and nothing has been read.
@@ -93,13 +93,17 @@ def leave_as_parsed(consumer: AIOKafkaConsumer, topics: Container[str]) -> None:
     if fetcher._isolation_level != READ_UNCOMMITTED:
         raise ValueError("aborted transactions are not looked for here")
     fetcher._records = _Fetched(topics)
-    ask_for_all(consumer)
 
 
 def ask_for_all(consumer: AIOKafkaConsumer) -> None:
-    """Let a consumer ask for all partitions at once; see above.
+    """Let a consumer ask when all that was fetched has been taken out, and for all; see above.
 
     Args:
-        consumer: it has been started.
+        consumer: it has been started, and all its partitions are read.
     """
     consumer._fetcher._prefetch_backoff = UNREAD_S
+
+
+def ask_for_some(consumer: AIOKafkaConsumer) -> None:
+    """Let a consumer ask for what some partition lacks, whatever lies unread in others."""
+    consumer._fetcher._prefetch_backoff = 0.0

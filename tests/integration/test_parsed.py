@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from pipeline.transport.parsed import leave_as_parsed
+from pipeline.transport.parsed import ask_for_all, leave_as_parsed
 from schemas import kafka_topics, topics
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ async def _reading(
     )
     await consumer.start()
     leave_as_parsed(consumer, parsed)
+    ask_for_all(consumer)
     consumer.assign(partitions)
     try:
         yield consumer

@@ -21,7 +21,8 @@ from tests import builders
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-SHARD = "sim"
+SHARDS = ("sim0", "sim1", "sim2")
+"""One in each partition."""
 
 
 class Writing:
@@ -33,7 +34,7 @@ class Writing:
 
     async def make(self) -> None:
         await kafka_topics.ensure_topics(
-            self.bootstrap, [EVENT_TYPE.topic], partitions=1, prefix=self.prefix
+            self.bootstrap, [EVENT_TYPE.topic], partitions=len(SHARDS), prefix=self.prefix
         )
 
     async def delete(self) -> None:
@@ -50,10 +51,12 @@ class Writing:
         producer = AIOKafkaProducer(bootstrap_servers=self.bootstrap)
         await producer.start()
         try:
-            for number in range(first, last + 1):
-                (made,) = EVENT_TYPE.derive(builders.billing_record(shard=SHARD, number=number))
-                value = codec.encode("inotify", made)
-                await producer.send(self.topic, value, key=SHARD.encode(), partition=0)
+            for partition, shard in enumerate(SHARDS):
+                for number in range(first, last + 1):
+                    record = builders.billing_record(shard=shard, number=number)
+                    (made,) = EVENT_TYPE.derive(record)
+                    value = codec.encode("inotify", made)
+                    await producer.send(self.topic, value, key=shard.encode(), partition=partition)
         finally:
             await producer.stop()
 
@@ -74,14 +77,23 @@ class Writing:
             await task
 
     async def until_kept(self, number: int) -> None:
-        assert await self.log.wait_for(SHARD, number, 60)
+        for shard in SHARDS:
+            assert await self.log.wait_for(shard, number, 60)
 
-    async def numbers(self) -> list[int]:
+    async def kept(self) -> list[list[int]]:
+        """The numbers of each shard, after its floor."""
         inode = builders.inode(2)
         state = await self.log.state()
-        after, up_to = state.floors.get(SHARD, 0), state.marks[SHARD]
-        chunks = [one async for one in self.log.read(SHARD, [inode], [], after, up_to)]
-        return [number for chunk in chunks for number, _ in chunk]
+        found = []
+        for shard in SHARDS:
+            after, up_to = state.floors.get(shard, 0), state.marks[shard]
+            chunks = [one async for one in self.log.read(shard, [inode], [], after, up_to)]
+            found.append([number for chunk in chunks for number, _ in chunk])
+        return found
+
+    async def floors(self) -> set[int]:
+        state = await self.log.state()
+        return {state.floors.get(shard, 0) for shard in SHARDS}
 
 
 @pytest.fixture
@@ -110,8 +122,8 @@ async def test_it_goes_on_where_the_log_is(writing: Writing) -> None:
     await writing.publish(11, 20)
     async with writing.writer():
         await writing.until_kept(20)
-    assert await writing.numbers() == [*range(1, 21)]
-    assert (await writing.log.state()).floors.get(SHARD, 0) == 0
+    assert await writing.kept() == [[*range(1, 21)]] * len(SHARDS)
+    assert await writing.floors() == {0}
 
 
 @pytest.mark.parametrize("grown", [5, 10, 30])
@@ -127,5 +139,5 @@ async def test_a_topic_that_was_made_anew_is_read_from_its_first(
     await writing.publish(13, 12 + grown)
     async with writing.writer():
         await writing.until_kept(12 + grown)
-    assert await writing.numbers() == [*range(13, 13 + grown)]
-    assert (await writing.log.state()).floors[SHARD] == 12
+    assert await writing.kept() == [[*range(13, 13 + grown)]] * len(SHARDS)
+    assert await writing.floors() == {12}
