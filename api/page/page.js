@@ -12,13 +12,18 @@ const LONGEST_WAIT_MS = 30000;
 const UNSEEN = /[\u0000-\u001f\u007f-\u009f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g;
 
 const element = (id) => document.getElementById(id);
-const clientId = `page-${crypto.getRandomValues(new Uint32Array(4)).join("-")}`;
 
 let authorization = "";
 let source = null;
 let timer = 0;
 let waitMs = FIRST_WAIT_MS;
 let count = 0;
+let watched = "";
+let clientId = newName();
+
+function newName() {
+  return `page-${crypto.getRandomValues(new Uint32Array(4)).join("-")}`;
+}
 
 function basic(user, password) {
   const bytes = new TextEncoder().encode(`${user}:${password}`);
@@ -88,6 +93,7 @@ async function signIn(event) {
 
 async function signOut() {
   stop();
+  await leave(clientId);
   await ask("/session", { method: "DELETE" }).catch(() => {});
   authorization = "";
   element("sign-in").hidden = false;
@@ -123,6 +129,7 @@ async function go(path) {
   const answer = await ask(`/api/v1/namespace/${encode(path)}?children=true`).catch(() => null);
   if (!answer?.ok) return;
   const { children = [] } = await answer.json();
+  if (element("path").value !== path) return; // another directory was chosen meanwhile
   children
     .filter((child) => child.fileType === "DIR")
     .map((child) => child.fileName)
@@ -137,7 +144,6 @@ function address() {
     watch: element("path").value,
     recursive: element("recursive").checked,
     details: true,
-    "client-id": clientId,
   });
   const include = element("include").value.trim();
   if (include) query.set("include", include);
@@ -150,7 +156,27 @@ function start(event) {
   complain("watch-error", "path", "");
   element("live").hidden = element("stop").hidden = false;
   waitMs = FIRST_WAIT_MS;
-  connect(address());
+  const url = address();
+  if (url !== watched) {
+    clear(); // names are told as they stand in what is watched
+    if (watched) leave(clientId);
+    clientId = newName();
+    watched = url;
+  }
+  const below = element("recursive").checked ? " and below" : "";
+  element("where").textContent = `in ${visible(element("path").value)}${below}`;
+  connect(`${url}&client-id=${clientId}`);
+}
+
+// Ends a channel that would live on for minutes; on it, another watch would begin with the end of
+// this one.
+async function leave(name) {
+  try {
+    const found = await (await ask(`/api/v1/events/channels?client-id=${name}`)).json();
+    for (const channel of found) await ask(new URL(channel).pathname, { method: "DELETE" });
+  } catch {
+    // It ends by itself.
+  }
 }
 
 function stop() {

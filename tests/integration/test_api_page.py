@@ -120,6 +120,42 @@ def test_names_are_what_they_look_like_and_fit_on_a_phone(
     assert browser.execute_script(width) <= screen["width"]  # type: ignore[no-untyped-call]
 
 
+_HOLD_BACK_THE_ROOT = """
+const real = window.fetch;
+window.fetch = async (url, options) => {
+  if (String(url).includes("/namespace/?")) await new Promise((go) => { window.letGo = go; });
+  return real(url, options);
+};
+"""
+
+
+def test_the_directories_are_those_of_the_path_and_events_of_what_is_watched(
+    site: ApiSite, browser: WebDriver, directory: str
+) -> None:
+    """Also where the answer about another path comes late; another watch is another list."""
+    _sign_in(browser, site)
+    _until(browser, browser.find_element(By.ID, "path").is_displayed)
+    browser.execute_script(_HOLD_BACK_THE_ROOT)  # type: ignore[no-untyped-call]
+    with site.webdav() as door:
+        door.request("MKCOL", f"{directory}/inside").raise_for_status()
+    for path in ("/", directory):
+        _watch(browser, path)
+        _until(browser, lambda: _text(browser, "state") == "live")
+        assert _text(browser, "where") == f"in {path} and below"
+
+    def chips() -> list[str]:
+        return [one.text for one in browser.find_elements(By.CSS_SELECTOR, "#directories button")]
+
+    _until(browser, lambda: chips() == ["↑ up", "inside"])
+    browser.execute_async_script("window.letGo(); setTimeout(arguments[0], 500)")  # type: ignore[no-untyped-call]
+    assert chips() == ["↑ up", "inside"]
+    with site.webdav() as door:
+        door.request("MKCOL", f"{directory}/inside/a").raise_for_status()
+    _until(browser, lambda: _names(browser) == {"inside/a"})
+    _watch(browser, f"{directory}/inside")
+    _until(browser, lambda: _text(browser, "count") == "0")
+
+
 def test_the_keyboard_is_enough(site: ApiSite, browser: WebDriver, directory: str) -> None:
     """The focus is where one types next: user, password, path; in a wrong password after it."""
     browser.get(site.urls[0])
