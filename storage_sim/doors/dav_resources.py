@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 _NOT_OF_ROOT: Final = frozenset({"PUT", "DELETE", "MOVE", "COPY"})
 _INFINITE_MAX: Final = 10_000
+_PAGE: Final = "text/html; charset=utf-8"
+_OF_A_BODY: Final = ("Content-Type", "Content-Length")
 _NOT_THERE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
 
 
@@ -65,7 +67,7 @@ class StorageProvider(DAVProvider):  # type: ignore[misc] # WsgiDAV has no types
     def custom_request_handler(
         self, environ: dict[str, Any], start_response: Any, default_handler: Any
     ) -> Any:
-        """Show a directory as a page; say 201 where a copy or move made a new object."""
+        """Judge conditions; show a directory as a page; leave all else to WsgiDAV."""
         path = environ["PATH_INFO"]
         if path == "/" and environ["REQUEST_METHOD"] in _NOT_OF_ROOT:
             raise DAVError(HTTP_FORBIDDEN, "The root stays as it is.")
@@ -83,14 +85,26 @@ class StorageProvider(DAVProvider):  # type: ignore[misc] # WsgiDAV has no types
             environ["HTTP_DESTINATION"] = destinations.hide(environ["HTTP_DESTINATION"])
         if environ["REQUEST_METHOD"] in ("GET", "HEAD") and self.is_collection(path, environ):
             return self._show(path, environ, start_response)
+        return self._handle(environ, start_response, default_handler)
+
+    @staticmethod
+    def _handle(environ: dict[str, Any], start_response: Any, default_handler: Any) -> Any:
+        """Let WsgiDAV answer; but say 201 in a word, and not on a page with version and time."""
+        is_page = False
 
         def start(status: str, headers: Any, exc_info: Any = None) -> Any:
+            nonlocal is_page
             if environ.get(CREATED) and status.startswith("204"):
                 status = "201 Created"
+            is_page = status.startswith("201") and ("Content-Type", _PAGE) in headers
+            if is_page:
+                kept = [pair for pair in headers if pair[0] not in _OF_A_BODY]
+                headers = [*kept, ("Content-Length", "0")]
             return start_response(status, headers, exc_info)
 
         with locks.asked_by(environ[PRINCIPAL]):
-            return default_handler(environ, start)
+            answer = default_handler(environ, start)
+        return [b""] if is_page else answer
 
     def _there(self, path: str, environ: dict[str, Any]) -> preconditions.There | None:
         """Return what a request's conditions are about."""

@@ -62,6 +62,17 @@ def test_put_get_and_their_headers(alice: httpx.Client) -> None:
     assert alice.head("/data/f").headers["Content-Length"] == "5"
 
 
+def test_what_was_made_is_said_in_a_word(alice: httpx.Client, doors: Doors) -> None:
+    """No page with the door's version and its clock."""
+    made = [
+        alice.put("/data/f", content=b"x"),
+        alice.request("MKCOL", "/data/d"),
+        alice.request("COPY", "/data/f", headers={"Destination": f"{doors.url}/data/g"}),
+    ]
+    assert [(answer.status_code, answer.content) for answer in made] == [(201, b"")] * 3
+    assert made[0].headers["ETag"] == alice.head("/data/f").headers["ETag"]
+
+
 def test_what_a_user_may_not(doors: Doors, alice: httpx.Client, bob: httpx.Client) -> None:
     """401 without a password, 404 for what is hidden, 403 for what is seen but not theirs."""
     alice.put("/data/exp/f", content=b"x")
