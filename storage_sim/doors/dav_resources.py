@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 _NOT_OF_ROOT: Final = frozenset({"PUT", "DELETE", "MOVE", "COPY"})
 _INFINITE_MAX: Final = 10_000
+_READING: Final = frozenset({"GET", "HEAD"})
 _PAGE: Final = "text/html; charset=utf-8"
 _OF_A_BODY: Final = ("Content-Type", "Content-Length")
 _NOT_THERE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
@@ -83,28 +84,30 @@ class StorageProvider(DAVProvider):  # type: ignore[misc] # WsgiDAV has no types
         preconditions.settle(environ)
         if "HTTP_DESTINATION" in environ:
             environ["HTTP_DESTINATION"] = destinations.hide(environ["HTTP_DESTINATION"])
-        if environ["REQUEST_METHOD"] in ("GET", "HEAD") and self.is_collection(path, environ):
+        if environ["REQUEST_METHOD"] in _READING and self.is_collection(path, environ):
             return self._show(path, environ, start_response)
         return self._handle(environ, start_response, default_handler)
 
     @staticmethod
     def _handle(environ: dict[str, Any], start_response: Any, default_handler: Any) -> Any:
-        """Let WsgiDAV answer; but say 201 in a word, and not on a page with version and time."""
-        is_page = False
+        """Let WsgiDAV answer; what it says on a page with version and time is said in a line."""
+        line: bytes | None = None
 
         def start(status: str, headers: Any, exc_info: Any = None) -> Any:
-            nonlocal is_page
+            nonlocal line
             if environ.get(CREATED) and status.startswith("204"):
                 status = "201 Created"
-            is_page = status.startswith("201") and ("Content-Type", _PAGE) in headers
-            if is_page:
+            is_content = environ["REQUEST_METHOD"] in _READING and status.startswith("2")
+            if ("Content-Type", _PAGE) in headers and not is_content:
+                line = b"" if status.startswith("2") else f"{status}\n".encode()
                 kept = [pair for pair in headers if pair[0] not in _OF_A_BODY]
-                headers = [*kept, ("Content-Length", "0")]
+                type_ = [("Content-Type", "text/plain; charset=utf-8")] if line else []
+                headers = [*kept, *type_, ("Content-Length", str(len(line)))]
             return start_response(status, headers, exc_info)
 
         with locks.asked_by(environ[PRINCIPAL]):
             answer = default_handler(environ, start)
-        return [b""] if is_page else answer
+        return answer if line is None else [line]
 
     def _there(self, path: str, environ: dict[str, Any]) -> preconditions.There | None:
         """Return what a request's conditions are about."""

@@ -71,6 +71,8 @@ def test_what_was_made_is_said_in_a_word(alice: httpx.Client, doors: Doors) -> N
     ]
     assert [(answer.status_code, answer.content) for answer in made] == [(201, b"")] * 3
     assert made[0].headers["ETag"] == alice.head("/data/f").headers["ETag"]
+    refused = alice.request("MOVE", "/data/exp", headers={"Destination": f"{doors.url}/data/x"})
+    assert (refused.status_code, refused.text) == (403, "403 Forbidden\n")
 
 
 def test_what_a_user_may_not(doors: Doors, alice: httpx.Client, bob: httpx.Client) -> None:

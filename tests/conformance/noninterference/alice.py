@@ -42,10 +42,13 @@ _NAMES = re.compile(
     r"|(?<=subscriptions/)[a-z]+/[\w-]{24}"
     r'|(?<="cookie":")[^"]+'
     r"|\b[0-9A-F]{36}\b"
+    r"|opaquelocktoken:0x[0-9a-f]+"
+    r"|(?<!md5:)\b[0-9a-f]{32}\b|\b[0-9a-f]{36}-[0-9a-f]+"  # entity tags
 )
 _IDS = re.compile(r"(?m)^id: \d+$")
 # what comes by the clock alone
 _KEEP_ALIVE = re.compile(r"(?m)^: k\n")
+_LOCKED_FOR = re.compile(r"(?<=Second-)\d+")
 _DURATION = re.compile(r'(?<="durationMs":)\d+')
 
 
@@ -59,7 +62,7 @@ class Alice:
 
     def __init__(self, house: House, ground: h.Ground) -> None:
         self._house = house
-        self._others = Others(house.storage, ground)
+        self._others = Others(house, ground)
         self._http = httpx.AsyncClient(
             base_url=house.url,
             auth=("alice", "pw"),
@@ -99,6 +102,10 @@ class Alice:
                 await self._house.carry()
             case h.Ask(path, action):
                 await self._try(path, action)
+            case h.Dav(method, path, depth):
+                await self.settle()
+                self._keep(f"DAV {method}", self._house.dav("alice", method, path, depth))
+                await self.settle()
             case h.Subscribe(path, event_type, recursive, extra):
                 selector = {"path": path, "recursive": recursive, **json.loads(extra)}
                 await self._subscribe(selector, event_type)
@@ -131,10 +138,18 @@ class Alice:
             await self._try(path, "")
         await self._ask("GET", f"{_EVENTS}/stream", params={"watch": h.SECRETS[2:]})
         await self._ask("GET", f"{self._house.storage_url}{_NAMESPACE}/pub")
+        for method, depth in (
+            ("PROPFIND", "infinity"),
+            ("LOCK", "infinity"),
+            ("DELETE", "infinity"),
+        ):
+            await self.step(h.Dav(method, "/pub", depth))
         await self._disconnect()
         await self._http.aclose()
 
     async def _try(self, path: str, action: str) -> None:
+        if action in {"chmod", "acl"} and self._others.is_hers_to_open(path):
+            return  # what is in it would be hidden from her no more
         url = f"{_NAMESPACE}{path}"
         match action:
             case "":
@@ -151,13 +166,22 @@ class Alice:
     async def _ask(self, method: str, url: str, **options: Any) -> httpx.Response:
         await self.settle()
         answer = await self._http.request(method, url, **options)
-        headers = sorted(
-            (name, value) for name, value in answer.headers.multi_items() if name != "date"
-        )
-        self.received.append(f"{method} {answer.status_code} {headers} {answer.text}")
-        self._others.done[f"answered {method} {answer.status_code}"] += 1
+        self._keep(method, answer)
         await self.settle()
         return answer
+
+    def _keep(self, asked: str, answer: httpx.Response) -> None:
+        by_chance = {"date"}
+        if (
+            "opaquelocktoken" in answer.text
+        ):  # they are not all of one length; the text is compared
+            by_chance.add("content-length")
+        headers = sorted(
+            (name, value) for name, value in answer.headers.multi_items() if name not in by_chance
+        )
+        text = _LOCKED_FOR.sub("#", answer.text)
+        self.received.append(f"{asked} {answer.status_code} {headers} {text}")
+        self._others.done[f"answered {asked} {answer.status_code}"] += 1
 
     async def _subscribe(self, selector: dict[str, Any], event_type: str) -> None:
         await self._house.carry()

@@ -44,7 +44,7 @@ class Hidden(NamedTuple):
 
     Attributes:
         kind: write, delete, mkdir, rmdir, rename, read, list, chmod, chgrp, symlink, xattr, acl
-            (denies alice), acl-open (allows alice: what is above stays closed).
+            (denies alice), acl-open (allows alice: what is above stays closed), lock.
         path: what.
         other: the target of a rename or link.
     """
@@ -80,6 +80,20 @@ class Ask(NamedTuple):
 
     path: str
     action: str
+
+
+class Dav(NamedTuple):
+    """Alice asks the WebDAV door.
+
+    Attributes:
+        method: of HTTP or WebDAV.
+        path: what.
+        depth: 0, 1, infinity.
+    """
+
+    method: str
+    path: str
+    depth: str
 
 
 class Subscribe(NamedTuple):
@@ -122,7 +136,7 @@ class Reconnect(NamedTuple):
     back: int
 
 
-Step = Visible | Ask | Subscribe | Unsubscribe | Lists | Reconnect
+Step = Visible | Ask | Dav | Subscribe | Unsubscribe | Lists | Reconnect
 
 SECRETS = (
     *CLOSED[:2],
@@ -142,7 +156,7 @@ _HIDDEN_PATHS = _in((*CLOSED, *CLOSABLE), ("h0", "h1", "s"))
 _SECRET_PATHS = _in((*CLOSED[:2], WAY), ("h0", "h1", "h2", "s"))
 HIDDEN_KINDS = (
     "write", "write", "write", "delete", "mkdir", "mkdir", "rmdir", "rename", "rename", "read",
-    "list", "chmod", "chgrp", "symlink", "xattr", "acl", "acl-open",
+    "list", "chmod", "chgrp", "symlink", "xattr", "acl", "acl-open", "lock",
 )  # fmt: skip
 HIDDEN = st.builds(Hidden, st.sampled_from(HIDDEN_KINDS), _HIDDEN_PATHS, _HIDDEN_PATHS)
 
@@ -182,6 +196,10 @@ SUBSCRIBE = st.one_of(
         st.sampled_from(_EXTRAS[:4]),
     ),
 )
+DAV = (
+    "PROPFIND", "PROPFIND", "GET", "HEAD", "OPTIONS", "LOCK", "LOCK", "DELETE", "MOVE", "COPY",
+    "PUT", "MKCOL",
+)  # fmt: skip
 _TRIED = (
     "DELETE", "DELETE", "DELETE", "mkdir", "mv", "chmod", "chgrp", "acl", "symlink", "set-xattr",
     "rm-label",
@@ -196,6 +214,12 @@ STEPS: st.SearchStrategy[Step] = st.one_of(
         Ask,
         st.one_of(_SECRET_PATHS, _OPEN_PATHS, st.sampled_from(OPEN)),
         st.sampled_from(_TRIED),
+    ),
+    st.builds(
+        Dav,
+        st.sampled_from(DAV),
+        st.one_of(_LOOKED_AT, st.sampled_from([*OPEN, *CLOSED[:3], "/"])),
+        st.sampled_from(["0", "1", "infinity"]),
     ),
     SUBSCRIBE,
     SUBSCRIBE,

@@ -13,6 +13,7 @@ import logging
 from typing import TYPE_CHECKING, Any, Self, cast
 
 import argon2
+import httpx
 import uvicorn
 
 from api import app as api_app
@@ -29,6 +30,7 @@ from storage_sim import outbox
 from storage_sim.authentication import Authenticator
 from storage_sim.billing import Biller
 from storage_sim.doors.rest import Rest
+from storage_sim.doors.webdav import Gate, dav_application
 from storage_sim.storage import Storage
 from storage_sim.users import Users
 
@@ -41,6 +43,11 @@ if TYPE_CHECKING:
     from api.delivery import Hub
 
 _KEY = "known to both"
+DESTINATION = "/pub/n"
+_LOCK = (
+    b'<?xml version="1.0"?><lockinfo xmlns="DAV:"><lockscope><exclusive/></lockscope>'
+    b"<locktype><write/></locktype></lockinfo>"
+)
 _NOW_US = 1_700_000_000_000_000
 _CHEAP = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash("pw")
 _GROUPS = {"alice": 1001, "bob": 1002, "carol": 1003, "team": 2001, "staff": 2002}
@@ -116,6 +123,13 @@ class House:
             sync=False,
             bill_listings=True,
         )
+        self._authenticator = Authenticator(self._users)
+        gate = Gate(
+            dav_application(self.storage),
+            authenticator=self._authenticator,
+            max_body_bytes=1 << 20,
+        )
+        self._dav = httpx.Client(transport=httpx.WSGITransport(gate), base_url="http://door")
         self._feed = HandFeed()
         self._logs = {name: MemoryReplayLog() for name in registry.all()}
         self._sequence = 0
@@ -127,7 +141,7 @@ class House:
     async def __aenter__(self) -> Self:
         rest = Rest(
             self.storage,
-            Authenticator(self._users),
+            self._authenticator,
             cast("Any", None),
             service_key=_KEY,
             max_body_bytes=1 << 20,
@@ -160,7 +174,14 @@ class House:
 
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
+        self._dav.close()
         self.storage.close()
+
+    def dav(self, user: str, method: str, path: str, depth: str = "0") -> httpx.Response:
+        """Ask the WebDAV door; what a body could say is said."""
+        headers = {"Depth": depth, "Destination": f"http://door{DESTINATION}"}
+        content = _LOCK if method == "LOCK" else b"hers" if method == "PUT" else b""
+        return self._dav.request(method, path, auth=(user, "pw"), headers=headers, content=content)
 
     async def until_settled(self) -> None:
         """Wait until no stream reads the past or looks again at a subscription."""

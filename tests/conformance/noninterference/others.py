@@ -12,7 +12,7 @@ from storage_sim.errors import OperationFailed
 from tests.conformance.noninterference import histories as h
 
 if TYPE_CHECKING:
-    from storage_sim.storage import Storage
+    from tests.conformance.noninterference.house import House
 
 ALICE_UID, BOB_UID, CAROL_UID, TEAM, STAFF = 1001, 1002, 1003, 2001, 2002
 BOB = Principal("bob", BOB_UID, (BOB_UID, STAFF))
@@ -39,7 +39,7 @@ _CLOSED = {
     "acl of her group": Access(BOB_UID, BOB_UID, 0o755, f"D::g={TEAM}:rx,A::EVERYONE@:rx"),
     "acl of all": Access(BOB_UID, BOB_UID, 0o777, f"A::u={BOB_UID}:rwx,D::EVERYONE@:rwx"),
 }
-_NEEDS = {"delete", "rename", "read", "chmod", "chgrp", "acl", "acl-open", "xattr", "out"}
+_NEEDS = {"delete", "rename", "read", "chmod", "chgrp", "acl", "acl-open", "xattr", "out", "lock"}
 """What is done to something that is there."""
 
 _PASSABLE = {
@@ -58,17 +58,18 @@ class Others:
     """All but alice.
 
     Args:
-        storage: where they work.
+        house: where they work.
         ground: what they begin with.
     """
 
     done: ClassVar[Counter[str]] = Counter()
     """How often what was done, in all houses: a history that cannot do a thing shows nothing."""
 
-    def __init__(self, storage: Storage, ground: h.Ground) -> None:
-        self._storage = storage
+    def __init__(self, house: House, ground: h.Ground) -> None:
+        self._house = house
+        self._storage = storage = house.storage
         self._open = dict(zip(h.CLOSABLE, ground.open, strict=True))
-        self._closed: set[str] = set()
+        self._closed: dict[str, str] = {}
         self._moved = ""
         own, deep = ground.open
         for path, access in [
@@ -98,6 +99,10 @@ class Others:
         if path.startswith(h.CLOSABLE):
             return path.startswith(tuple(self._closed))
         return True
+
+    def is_hers_to_open(self, path: str) -> bool:
+        """Whether a directory is closed to alice as its owner, who may change its mode again."""
+        return self._closed.get(path) == "owner"
 
     def hidden(self, operation: h.Hidden) -> None:
         """Let bob do something where alice cannot look; what cannot be done is left."""
@@ -137,6 +142,9 @@ class Others:
                     storage.set_acl(BOB, path, f"A::u={CAROL_UID}:r,D::u={ALICE_UID}:rwx")
                 case "acl-open":
                     storage.set_acl(BOB, path, f"A::u={ALICE_UID}:rwx")
+                case "lock":
+                    if self._house.dav("bob", "LOCK", path, "infinity").is_error:
+                        return
             self.done[f"hidden {kind}"] += 1
 
     def visible(self, operation: h.Visible) -> None:
@@ -190,7 +198,7 @@ class Others:
         self.done[f"closed by {how}"] += 1
         if how != "move":
             self._set(path, _CLOSED[how])
-            self._closed.add(path)
+            self._closed[path] = how
         elif not self._moved:
             self._storage.rename(SYSTEM, path, MOVED)
             self._moved = path
@@ -208,5 +216,5 @@ class Others:
             self.done["moved back"] += 1
         else:
             self._set(path, _OPEN[self._open[path]])
-            self._closed.remove(path)
+            del self._closed[path]
             self.done["reopened"] += 1

@@ -28,6 +28,8 @@ class Scene(NamedTuple):
 _FILE = "/pub/own/v1"
 """It is there from the beginning."""
 
+_SECRET = "/pub/hid/h0"
+
 
 def _seen(kind: str, path: str = _FILE, other: str = "") -> h.Visible:
     return h.Visible(kind, path, other)
@@ -39,6 +41,10 @@ def _closed(how: str, place: str = "/pub/own") -> h.Visible:
 
 def _hidden(*kinds: str, path: str = "/hid/h0") -> tuple[h.Hidden, ...]:
     return tuple(h.Hidden(kind, path, "/hid/h1") for kind in kinds)
+
+
+def _dav(method: str, path: str = "/pub/own/v0") -> h.Dav:
+    return h.Dav(method, path, "0")
 
 
 def _subscribed(extra: str, path: str = "/pub/own") -> h.Subscribe:
@@ -66,6 +72,10 @@ SCENES = (
     Scene((h.Ask("/hid/h0", "DELETE"), h.Ask("/hid/h0", "mkdir")), _hidden("mkdir")),
     Scene((h.Ask("/pub/hid", "DELETE"),), _hidden("rmdir", path="/pub/hid/s")),
     Scene((h.Ask(_FILE, "chmod"), h.Ask("/pub/own", "mkdir"), h.Ask(_FILE, "mv"))),
+    Scene((_dav("LOCK", "/pub"), _dav("LOCK"), _dav("DELETE")), _hidden("lock", path=_SECRET)),
+    Scene((_dav("PUT"), _dav("MOVE"), h.Dav("DELETE", "/pub/n", "0"), _dav("MKCOL"))),
+    Scene((_dav("COPY", _FILE), _dav("GET", _FILE), _dav("HEAD", "/pub"), _dav("OPTIONS", "/"))),
+    Scene((h.Dav("MOVE", "/pub/hid", "infinity"),), _hidden("lock", path=_SECRET)),
     Scene((_subscribed("{}"), _subscribed("{}"), h.Unsubscribe(0))),
     Scene((_subscribed('{"snapshot":true,"details":true}'), _seen("write"))),
     Scene((_subscribed("{}", "/pub/hid"), _subscribed("{}", "/hid/h0")), _hidden("mkdir")),

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, Phase, find, settings
 from api.delivery_stream import Stream
 from pipeline.authz import checks, scope
 from storage_sim import tree, walk
+from storage_sim.doors.locks import Locks
 from storage_sim.doors.rest import Rest
 from storage_sim.reading import Reading
 from tests.conformance.noninterference import histories, scenes
@@ -59,6 +60,7 @@ BREAKS: dict[str, Break] = {
     "users are told positions": lambda patch: patch.setattr(Rest, "_is_service", _yes),
     "ACLs say nothing": lambda patch: patch.setattr(checks, "check", _check_without_acl),
     "removing tells what is in it": lambda patch: patch.setattr(tree, "may_list", _yes),
+    "locks are told": lambda patch: patch.setattr(Locks, "_is_told", _yes),
     "the past is open": lambda patch: patch.setattr(Stream, "may_see", _yes),
 }
 
@@ -72,8 +74,9 @@ TELLING = histories.Pair(
         histories.Reconnect((), "id", 0),
         *(histories.Ask(path, "") for path in ("/pub", "/pub/hid", "/pub/x", "/hid/h0")),
         histories.Ask("/pub/hid", "DELETE"),
+        histories.Dav("MOVE", "/pub/hid", "infinity"),
     ],
-    one=[_HIDES, _HIDES, *[[]] * 8],
+    one=[_HIDES, [*_HIDES, histories.Hidden("lock", "/pub/hid/h0", "")], *[[]] * 8],
     other=[[histories.Hidden("rmdir", "/pub/hid/s", "")], *[[]] * 9],
     ground=histories.Ground(("mode", "acl"), "mode", ("mode", "group")),
 )

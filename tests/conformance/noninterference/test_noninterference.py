@@ -81,6 +81,11 @@ ALL_OF_IT = (
     "answered GET 200", "answered GET 400", "answered GET 404", "answered POST 201",
     "answered POST 303", "answered POST 400", "answered POST 403", "answered POST 404",
     "answered DELETE 200", "answered DELETE 204", "answered DELETE 404",
+    "answered DAV PROPFIND 207", "answered DAV LOCK 200", "answered DAV LOCK 201",
+    "answered DAV LOCK 403", "answered DAV DELETE 204", "answered DAV DELETE 403",
+    "answered DAV DELETE 423", "answered DAV PUT 201", "answered DAV MKCOL 201",
+    "answered DAV MOVE 201", "answered DAV COPY 201", "answered DAV GET 200",
+    "answered DAV HEAD 200", "answered DAV OPTIONS 200",
 )  # fmt: skip
 """What must have happened, else the histories show less than they say."""
 
