@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 from collections import Counter
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
@@ -143,9 +144,13 @@ class Others:
                 case "acl-open":
                     storage.set_acl(BOB, path, f"A::u={ALICE_UID}:rwx")
                 case "lock":
-                    if self._house.dav("bob", "LOCK", path, "infinity").is_error:
-                        return
+                    self._lock(path)
             self.done[f"hidden {kind}"] += 1
+
+    def _lock(self, path: str) -> None:
+        answer = self._house.dav("bob", "LOCK", path, "infinity")
+        if answer.is_error:
+            raise OperationFailed(errno.EACCES)
 
     def visible(self, operation: h.Visible) -> None:
         """Let somebody do something that alice may see; what cannot be done is left."""
