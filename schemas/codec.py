@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from schemas.records import Head
 
 FRAME = struct.Struct(">bI")
+_FRAME_BYTES = FRAME.size
 _MAGIC = 0
 _HEAD_FIELDS = 5
 
@@ -130,9 +131,9 @@ def head_values(value: bytes | None) -> tuple[str, int, bytes, bytes, bytes]:
     Raises:
         BadRecord: as `decode`.
     """
-    read = (_heads.get(value[: FRAME.size]) if value else None) or _head_reader(value)
+    read = (_heads.get(value[:_FRAME_BYTES]) if value else None) or _head_reader(value)
     try:
-        return cast("tuple[str, int, bytes, bytes, bytes]", read(cast("bytes", value), FRAME.size))
+        return read(value, _FRAME_BYTES)  # type: ignore[arg-type] # a cast is a call
     except (ValueError, IndexError) as error:
         raise BadRecord(f"not a derived message: {type(error).__name__}: {error}") from error
 

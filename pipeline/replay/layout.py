@@ -17,12 +17,13 @@ A parent is known by standing in both `watched` and the ancestors.
 
 from __future__ import annotations
 
+import collections
 import functools
 import itertools
 import struct
 import zlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from schemas.vocabulary import FILE_ID_BYTES
 
@@ -40,7 +41,7 @@ _REMEMBERED: Final = 16 * 1024
 
 _NUMBER: Final = struct.Struct(">Q")
 _HEAD: Final = struct.Struct(">QI")
-_REF: Final = struct.Struct(">Q4s19s")
+_REF: Final = struct.Struct(">QI19s")
 _FOUND: Final = struct.Struct(">Q19s")
 
 
@@ -112,8 +113,6 @@ class _Above(NamedTuple):
 
     inodes: frozenset[bytes]
     paths: tuple[tuple[bytes, ...], ...]
-    parent: bytes
-    places: tuple[bytes]
 
 
 @functools.lru_cache(maxsize=_REMEMBERED)
@@ -122,20 +121,23 @@ def _above(ancestors: bytes) -> _Above:
     inodes = split_ids(ancestors)
     begins = [at for at, inode in enumerate(inodes) if inode == inodes[0]]
     cuts = itertools.pairwise([*begins, len(inodes)])
-    paths = tuple(tuple(inodes[a:b]) for a, b in cuts)
-    parent = paths[-1][-1] if len(paths) == 1 else b""
-    return _Above(frozenset(inodes), paths, parent, (directory(parent),))
+    return _Above(frozenset(inodes), tuple(tuple(inodes[a:b]) for a, b in cuts))
 
 
-def _told(watched: bytes, above: _Above) -> tuple[tuple[bytes, ...], Sequence[bytes]]:
-    """Return the places of the parents that are told, and the other inodes that are."""
-    if len(watched) == 2 * FILE_ID_BYTES and watched[:FILE_ID_BYTES] == above.parent:
-        inode = watched[FILE_ID_BYTES:]  # nearly all are told to one parent and to themselves
-        if inode not in above.inodes:
-            return above.places, (inode,)
-    inodes = split_ids(watched)
-    parents = [directory(inode) for inode in inodes if inode in above.inodes]
-    return tuple(dict.fromkeys(parents)), [one for one in inodes if one not in above.inodes]
+class _Usual(NamedTuple):
+    """What is needed of messages that are told to the parent alone, or to it and the object.
+
+    Attributes:
+        parent: the one directory that the object is in.
+        above: all directories above it.
+        messages: where the messages go, with others of that directory.
+        place: of the parent.
+    """
+
+    parent: bytes
+    above: frozenset[bytes]
+    messages: list[tuple[int, bytes]]
+    place: bytes
 
 
 class _Shard:
@@ -144,25 +146,54 @@ class _Shard:
     def __init__(self, base: int) -> None:
         self.base = self.mark = base
         self.first = 0
-        self.messages: dict[bytes, list[tuple[int, bytes]]] = {}
-        self.refs: dict[bytes, list[bytes]] = {}
-        self.trails: dict[Any, int] = {}  # a Trail is equal to its tuple, which is faster to make
+        self.messages: dict[bytes, list[tuple[int, bytes]]] = collections.defaultdict(list)
+        self.refs: dict[int, list[bytes]] = collections.defaultdict(list)
+        self.usual: dict[bytes, _Usual | None] = {}
+        self.last_usual: dict[bytes, int] = {}
+        self.trails: dict[Trail, int] = {}
 
-    def add(self, entry: Entry) -> None:
-        _, number, watched, ancestors, value = entry
+    def add(self, number: int, watched: bytes, ancestors: bytes, value: bytes) -> None:
         self.mark = number
         self.first = self.first or number
         if not watched:
             return
-        places, others = _told(watched, _above(ancestors))
+        if ancestors not in self.usual:
+            self.usual[ancestors] = self._usual(_above(ancestors))
+        usual = self.usual[ancestors]
+        if usual is not None:  # nearly always, so this is all that most messages cost
+            parent, above, messages, place = usual
+            others = watched.removeprefix(parent)
+            told_to_parent = len(others) < len(watched)
+            if told_to_parent and len(others) <= FILE_ID_BYTES and others not in above:
+                messages.append((number, value))
+                self.last_usual[ancestors] = number
+                if others:
+                    self._refer(number, others, place)
+                return
+        self._add_unusual(number, watched, ancestors, value)
+
+    def _usual(self, above: _Above) -> _Usual | None:
+        if len(above.paths) != 1:
+            return None
+        parent = above.paths[0][-1]
+        place = directory(parent)
+        return _Usual(parent, above.inodes, self.messages[place], place)
+
+    def _refer(self, number: int, inode: bytes, place: bytes) -> None:
+        checksum = zlib.crc32(inode)
+        self.refs[checksum % BUCKETS].append(_REF.pack(number, checksum, place))
+
+    def _add_unusual(self, number: int, watched: bytes, ancestors: bytes, value: bytes) -> None:
+        above = _above(ancestors).inodes
+        inodes = split_ids(watched)
+        places = tuple(dict.fromkeys(directory(inode) for inode in inodes if inode in above))
+        others = [inode for inode in inodes if inode not in above]
         home = places[0] if places else bucket(b"o", others[0])
         for place in places or (home,):
-            self.messages.setdefault(place, []).append((number, value))
+            self.messages[place].append((number, value))
         for inode in others:
-            checksum = zlib.crc32(inode)
-            ref = _REF.pack(number, checksum.to_bytes(4), home)
-            self.refs.setdefault(_REF_BUCKETS[checksum % BUCKETS], []).append(ref)
-        self.trails[ancestors, places, home] = number
+            self._refer(number, inode, home)
+        self.trails[Trail(ancestors, places, home)] = number
 
     def plan(self) -> ShardPlan:
         pushes = [
@@ -170,8 +201,13 @@ class _Shard:
             for place, messages in self.messages.items()
             for blob in _blobs(messages)
         ]
-        for place, refs in self.refs.items():
-            pushes.append(Push(place, refs[-1][:8] + b"".join(refs)))
+        for number, refs in self.refs.items():
+            pushes.append(Push(_REF_BUCKETS[number], refs[-1][:8] + b"".join(refs)))
+        for ancestors, last in self.last_usual.items():
+            usual = self.usual[ancestors]
+            assert usual is not None
+            trail = Trail(ancestors, (usual.place,), usual.place)
+            self.trails[trail] = max(last, self.trails.get(trail, 0))
         return ShardPlan(self.base, self.first, self.mark, pushes, self.trails)
 
 
@@ -199,12 +235,12 @@ def plan(entries: Iterable[Entry], marks: dict[str, int]) -> dict[str, ShardPlan
         marks: each shard's mark; absent: 0. Not changed.
     """
     shards: dict[str, _Shard] = {}
-    for entry in entries:
-        shard = shards.get(entry.shard)
+    for name, number, watched, ancestors, value in entries:
+        shard = shards.get(name)
         if shard is None:
-            shard = shards[entry.shard] = _Shard(marks.get(entry.shard, 0))
-        if entry.number > shard.mark:
-            shard.add(entry)
+            shard = shards[name] = _Shard(marks.get(name, 0))
+        if number > shard.mark:
+            shard.add(number, watched, ancestors, value)
     return {name: shard.plan() for name, shard in shards.items() if shard.mark > shard.base}
 
 
@@ -213,13 +249,15 @@ def _blobs(messages: Sequence[tuple[int, bytes]]) -> Iterator[bytes]:
     size = 0
     last = 0
     for number, value in messages:
-        if parts and size + len(value) > MAX_BLOB_BYTES:
+        length = len(value)
+        if parts and size + length > MAX_BLOB_BYTES:
             yield _NUMBER.pack(last) + b"".join(parts)
             parts, size = [], 0
-        parts += (_HEAD.pack(number, len(value)), value)
-        size += len(value) + _HEAD.size
+        parts += (_HEAD.pack(number, length), value)
+        size += length + _HEAD.size
         last = number
-    yield _NUMBER.pack(last) + b"".join(parts)
+    if parts:
+        yield _NUMBER.pack(last) + b"".join(parts)
 
 
 def last_number(blob: bytes) -> int:
