@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
 
 from api.feed import Feed
 from pipeline.event_types import inotify
@@ -135,3 +136,37 @@ async def test_without_kafka_the_feed_goes_on_trying() -> None:
     assert not task.done()
     assert not feed.connected
     task.cancel()
+
+
+async def test_a_topic_that_is_made_anew_meanwhile_is_read_from_its_first(
+    kafka_bootstrap: str, topic_prefix: str, producer: AIOKafkaProducer
+) -> None:
+    """It has less than what was read before, and Kafka says so."""
+    topic = await make_topic(kafka_bootstrap, topic_prefix)
+    for number in range(1, 11):
+        await send(producer, topic, message(number))
+    feed = Feed(kafka_bootstrap, TYPES, {"inotify": MemoryReplayLog()}, topic_prefix=topic_prefix)
+    seen = Seen()
+    task = asyncio.create_task(feed.run(seen.deliver, seen.learn))
+    await seen.until(lambda: len(seen.messages) == 10)
+    await _make_anew(kafka_bootstrap, topic)
+    for number in range(11, 14):
+        await send(producer, topic, message(number))
+    await seen.until(lambda: len(seen.messages) >= 13)
+    assert [number for _, number in seen.messages] == [*range(1, 14)]
+    task.cancel()
+
+
+async def _make_anew(bootstrap: str, topic: str) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    try:
+        await admin.delete_topics([topic])
+        async with asyncio.timeout(60):
+            while topic in await admin.list_topics():
+                await asyncio.sleep(0.02)
+        await kafka_topics.ensure_topics(
+            bootstrap, [INOTIFY.topic], partitions=2, prefix=topic.removesuffix(INOTIFY.topic.name)
+        )
+    finally:
+        await admin.close()
