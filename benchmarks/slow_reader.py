@@ -186,6 +186,7 @@ def measure(readers: int, rate: float, rounds: int) -> dict[str, Any]:
         latencies = Latencies()
         channels, _ = open_channels(site.urls, [path], readers, ["IN_CREATE"])
         crowd = Crowd(site.urls, channels, latencies.read)
+        crowd.readers[0].buffer_bytes = UNSENT_BYTES
         crowd.start()
         try:
             _until(crowd.all_are_open, crowd, "not all are connected")

@@ -24,10 +24,6 @@ from tests.wire import basic, call
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
-ETHERNET_BYTES = 1448
-"""What a segment carries over Ethernet. Over loopback it is 45 times as much, and the kernel would
-buffer megabytes for a reader that does not read."""
-
 _AGAIN_S = 0.1
 _EVENT = re.compile(
     rb"event: inotify\nid: ([0-9]+)\ndata: "
@@ -70,7 +66,12 @@ def open_channels(
 
 @dataclass(eq=False)
 class Reader(asyncio.Protocol):
-    """One reader: its channel, where it is in the sequence, and its connection of the moment."""
+    """One reader: its channel, where it is in the sequence, and its connection of the moment.
+
+    Attributes:
+        buffer_bytes: about how much the kernel takes for it that it has not read; 0: as it likes,
+            and for who reads fast over loopback that may be tens of megabytes.
+    """
 
     crowd: Crowd
     path: str
@@ -80,6 +81,7 @@ class Reader(asyncio.Protocol):
     is_open: bool = False
     connections: int = 0
     doing: str = ""
+    buffer_bytes: int = 0
     system: Counter[str] = field(default_factory=Counter)
     transport: Any = None
     _buffer: bytes = b""
@@ -93,7 +95,8 @@ class Reader(asyncio.Protocol):
         self.doing = "connecting"
         opened = socket.socket()
         opened.setblocking(False)
-        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, ETHERNET_BYTES)
+        if self.buffer_bytes:
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.buffer_bytes)
         try:
             await loop.sock_connect(opened, (parts.hostname, parts.port))
             await loop.create_connection(lambda: self, sock=opened)
