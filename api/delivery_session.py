@@ -168,7 +168,7 @@ class Session(Stream):
         self.version = attachment.channel.version
         self.layers = layers(self, attachment, self._given)
         if self._given.says_id:
-            self.send(b"", None, sse.id_alone(self.ids.encode(self.cursor())))
+            self.send(b"", None, sse.id_alone(self.ids.salted(self.cursor())))
         self._has_begun = True
         del self._attachment, self._given  # thousands of idle streams need not keep them
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import secrets
 import struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -203,6 +204,16 @@ class Ids:
                 plain += _varint(sequence)
         sealed = self.cipher.siv.encrypt(bytes(plain), [self.channel_id.encode()])
         return b"%d" % int.from_bytes(_LONG_MARK + sealed, "big")
+
+    def salted(self, cursor: Cursor) -> bytes:
+        """Return an id of a cursor that is another one each time.
+
+        It names where a node is, not an event: equal ids would tell that nothing happened since,
+        to anybody, and different ones that something did.
+        """
+        first, *others = cursor
+        places = {**first.places, secrets.token_hex(_TAG_BYTES): 0}  # left out when it is read
+        return self.encode((Layer(first.generation, places), *others))
 
     def decode(self, text: str, slots: Iterable[str]) -> Cursor | None:
         """Read an id.

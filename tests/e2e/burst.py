@@ -61,7 +61,6 @@ FILES = (
     ),
     Step("GET", "f{}", [(one, "f{}") for one in ("IN_OPEN", "IN_ACCESS", "IN_CLOSE_NOWRITE")]),
     Step("MOVE", "f{}", [("IN_MOVED_FROM", "f{}"), ("IN_MOVED_TO", "g{}")], target="g{}"),
-    Step("DELETE", "g{}", [("IN_DELETE", "g{}")]),
 )
 
 

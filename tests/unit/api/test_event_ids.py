@@ -42,6 +42,16 @@ def test_every_cursor_comes_back(made: list[Layer]) -> None:
     assert ids().decode(text.decode(), SLOTS) == tuple(made)
 
 
+@given(layers.filter(bool))
+def test_a_salted_id_is_another_one_each_time(made: list[Layer]) -> None:
+    """Of the same length: who asks twice does not learn whether anything happened."""
+    first, second = (ids().salted(tuple(made)) for _ in range(2))
+    assert first != second
+    assert len(f"{int(first):x}") == len(f"{int(second):x}")
+    for text in (first, second):
+        assert ids().decode(text.decode(), SLOTS) == tuple(made)
+
+
 @given(small_places, st.integers(0, 65535))
 def test_the_common_case_is_one_block(at: int, generation: int) -> None:
     cursor = (Layer(generation, {SLOT: at}),)
