@@ -40,12 +40,23 @@ class Sight(Reading):
         """
         with self.database.read() as db:
             try:
-                above = walk.walk(db, path, SYSTEM, follow=False).above
+                place = walk.walk(db, path, SYSTEM, follow=False)
             except OperationFailed:
                 return False
+        if place.inode is None:
+            return False
         names = namespace.split_path(path)
         return all(
             self._may_list(principal, inode, at)
-            for depth, inode in enumerate(above)
+            for depth, inode in enumerate(place.above)
             if paths.is_below(at := "/" + "/".join(names[:depth]), directory)
         )
+
+    def object_at(self, path: str) -> bytes | None:
+        """Return the id of what is at a path in the storage, free of links; None for nothing."""
+        with self.database.read() as db:
+            try:
+                inode = walk.walk(db, path, SYSTEM, follow=False).inode
+            except OperationFailed:
+                return None
+        return None if inode is None else inode.id

@@ -15,6 +15,7 @@ from urllib.parse import unquote
 
 from wsgidav.dav_error import HTTP_FORBIDDEN, HTTP_LOCKED, DAVError
 from wsgidav.lock_man.lock_manager import LockManager, normalize_lock_root
+from wsgidav.lock_man.lock_storage import LockStorageDict
 
 from pipeline.authz import caveats, paths, scope
 from storage_sim.errors import OperationFailed
@@ -72,16 +73,45 @@ def may_lock(storage: Storage, principal: Principal, path: str, *, is_deep: bool
     return not is_deep or storage.sees_all(principal, path, most=_DEEP_MAX)
 
 
+class _Kept(LockStorageDict):  # type: ignore[misc] # WsgiDAV has no types
+    """Locks in memory, each of the object that it was made for.
+
+    WsgiDAV keeps them by path; what was removed or moved at another door would leave its lock to
+    whatever gets its name.
+    """
+
+    def __init__(self, storage: Storage) -> None:
+        super().__init__()
+        self._files = storage
+
+    def create(self, path: str, lock: dict[str, Any]) -> Any:
+        """Keep a new lock."""
+        lock["object"] = self._object(path)
+        return super().create(path, lock)
+
+    def get_lock_list(self, path: str, *, token_only: bool, **which: bool) -> list[Any]:
+        """Return the locks of a path, or of what is below it, too; those left over are dropped."""
+        alive = []
+        for lock in super().get_lock_list(path, token_only=False, **which):
+            if self._object(lock["root"]) == lock["object"]:
+                alive.append(lock["token"] if token_only else lock)
+            else:
+                self.delete(lock["token"])
+        return alive
+
+    def _object(self, url: str) -> bytes | None:
+        return self._files.object_at(unquote(normalize_lock_root(url)))
+
+
 class Locks(LockManager):  # type: ignore[misc] # WsgiDAV has no types
     """WsgiDAV's locks; asked within `asked_by`.
 
     Args:
-        locks: where they are kept, WsgiDAV's.
         storage: knows what is hidden.
     """
 
-    def __init__(self, locks: Any, storage: Storage) -> None:
-        super().__init__(locks)
+    def __init__(self, storage: Storage) -> None:
+        super().__init__(_Kept(storage))
         self._files = storage
 
     def acquire(self, *, principal: str, **lock: Any) -> Any:

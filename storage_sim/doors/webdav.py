@@ -16,7 +16,6 @@ from cheroot import wsgi
 from cheroot.ssl.builtin import BuiltinSSLAdapter
 from wsgidav.dav_error import DAVError, get_http_status_string
 from wsgidav.error_printer import ErrorPrinter
-from wsgidav.lock_man.lock_storage import LockStorageDict
 from wsgidav.mw.base_mw import BaseMiddleware
 from wsgidav.request_resolver import RequestResolver
 from wsgidav.wsgidav_app import WsgiDAVApp
@@ -101,7 +100,7 @@ def dav_application(storage: Storage) -> WSGIApplication:
             "logging": {"enable": False},
         }
     )
-    provider.set_lock_manager(Locks(LockStorageDict(), storage))
+    provider.set_lock_manager(Locks(storage))
     # it logs each refused upload with a traceback; what is a bug is logged by its error printer
     logging.getLogger("wsgidav.request_server").setLevel(logging.CRITICAL)
     return application

@@ -142,6 +142,21 @@ def test_a_lock_is_kept_alive_by_its_owner_alone(
     assert alice.request("LOCK", "/data/both/f", headers=refresh).status_code == 200
 
 
+def test_a_lock_ends_with_its_object(alice: httpx.Client, bob: httpx.Client, doors: Doors) -> None:
+    """Also if another door removed it: its name is free, and tells nothing of what had it."""
+    doors.storage.mkdir(SYSTEM, "/data/both", mode=0o777)
+    bob.put("/data/both/f", content=b"")
+    bob.request("MKCOL", "/data/both/d")
+    for path in ("/data/both/f", "/data/both/d"):
+        assert lock(bob, path, "infinity").status_code == 200
+    doors.storage.delete(SYSTEM, "/data/both/f")
+    doors.storage.rename(SYSTEM, "/data/both/d", "/data/both/e")
+    doors.storage.mkdir(SYSTEM, "/data/both/d", mode=0o777)
+    assert alice.put("/data/both/f", content=b"hers").status_code == 201
+    assert alice.put("/data/both/d/f", content=b"hers").status_code == 201
+    assert lock(alice, "/data/both", "infinity").status_code == 200
+
+
 def test_a_user_has_so_many_locks(
     alice: httpx.Client, bob: httpx.Client, doors: Doors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
