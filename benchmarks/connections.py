@@ -23,7 +23,7 @@ _RUSH = 1_000
 _SPARE_FILES = 200
 _LONGEST_S = 30.0
 QUICK = {"readers": 1_000}
-TAKES_S = (90, 20)
+TAKES_S = (60, 8)
 
 
 async def _until(crowd: streams.Readers, what: str, count: int) -> tuple[dict[str, Any], float]:

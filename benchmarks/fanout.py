@@ -30,7 +30,7 @@ CASES = "200x100,200x1000,3000x10"
 _PLAIN_DELIVERIES_PER_S = 45_000
 _SETTLE_S = 10.0
 QUICK = {"seconds": 2.0, "cases": "50x50,500x10"}
-TAKES_S = (90, 20)
+TAKES_S = (75, 15)
 
 
 async def measure(

@@ -53,7 +53,7 @@ FULL = {
 }
 USUAL = {"shards": [10, 100, 1_000], "watches": [100, 1_000, 10_000], "stored": [10_000, 100_000]}
 QUICK = {"shards": [10, 100], "watches": [100, 1_000], "stored": [10_000]}
-TAKES_S = (90, 20)
+TAKES_S = (90, 25)
 
 
 def shards(services: tuple[str, str], counts: Sequence[int], base: str) -> list[dict[str, Any]]:

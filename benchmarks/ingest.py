@@ -57,7 +57,7 @@ _FILE_BYTES = 100_000
 _PAUSE_S = 0.1
 _WAIT_S = 120
 QUICK = {"uploads": 20, "triggers": 2_000}
-TAKES_S = (90, 20)
+TAKES_S = (40, 10)
 
 
 def run(arguments: Sequence[str] = ()) -> dict[str, Any]:

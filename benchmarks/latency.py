@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 CASES = "1x20,100x100"
 QUICK = {"uploads": 20, "seconds": 2.0, "cases": "1x20,20x50"}
-TAKES_S = (90, 20)
+TAKES_S = (40, 18)
 
 
 async def _all(settings: argparse.Namespace) -> list[dict[str, Any]]:

@@ -35,7 +35,7 @@ _WAYS = ("bare", "bare+codec", "worker", "worker+replay", "stock")
 _BASES = _WAYS[:2]
 _RUN_S = 300
 QUICK = {"records": 10_000, "repeat": 1}
-TAKES_S = (90, 20)
+TAKES_S = (60, 12)
 
 
 def measure(

@@ -39,7 +39,7 @@ _BATCH = 500
 _FEW = 100
 _BASELINE_EVENTS = 50_000
 QUICK = {"events": 50_000, "own": 10_000}
-TAKES_S = (90, 20)
+TAKES_S = (90, 10)
 
 
 class Events:

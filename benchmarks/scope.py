@@ -25,7 +25,7 @@ _GROUPS = range(2000, 2006)
 _SUBSCRIBERS = 50
 _NEAR = 100
 QUICK = {"principals": 100, "scopes": 200, "events": 2_000}
-TAKES_S = (90, 20)
+TAKES_S = (10, 1)
 
 
 def _principals(chance: random.Random, count: int) -> list[Principal]:

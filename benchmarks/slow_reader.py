@@ -36,7 +36,7 @@ _FILLER = "é" * 118
 _LONGEST_S = 300.0
 CALM_S = 12.0
 QUICK = {"readers": 100, "rounds": 1}
-TAKES_S = (90, 20)
+TAKES_S = (100, 40)
 
 
 class Writer:

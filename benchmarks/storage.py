@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _CONTENT = b"x" * 1000
 QUICK = {"operations": 100, "records": 2_000}
-TAKES_S = (90, 20)
+TAKES_S = (40, 10)
 
 
 class _Plain:

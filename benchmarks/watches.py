@@ -1,6 +1,6 @@
 """Very many watches on one node: how fast they are made and ended, and what each takes.
 
-    python -m benchmarks watches [--watches 100000] [--channels 100] [--threads 4]
+    python -m benchmarks watches [--watches 10000] [--channels 20] [--threads 4]
 
 A real storage with as many directories, a worker and one node; each channel has an open stream.
 The channels take turns, so that all grow together: a tenth of the run is a tenth of each channel.
@@ -37,7 +37,7 @@ _TENTHS = 10
 _SETTLE_S = 120.0
 _ROOT = "/many"
 QUICK = {"watches": 1_000, "channels": 10}
-TAKES_S = (90, 20)
+TAKES_S = (90, 12)
 
 
 def _make_directories(folder: Path, count: int) -> None:
@@ -180,8 +180,8 @@ def _measure(site: ApiSite, watches: int, channels: int, threads: int) -> dict[s
 def run(arguments: Sequence[str] = ()) -> dict[str, Any]:
     """Measure, print a table and a line of JSON; return its content."""
     parser = options.parser("watches", __doc__)
-    parser.add_argument("--watches", type=int, default=100_000)
-    parser.add_argument("--channels", type=int, default=100)
+    parser.add_argument("--watches", type=int, default=10_000)
+    parser.add_argument("--channels", type=int, default=20)
     parser.add_argument("--threads", type=int, default=4)
     settings = options.given(parser, arguments, QUICK)
     with _site(settings.watches) as site:
