@@ -167,7 +167,7 @@ def test_nothing_is_lost_and_nothing_double(
         with _writing(site, directories, size, crowd) as writers:
             assert wait_until(lambda: bool(crowd.told), timeout_s=CATCH_UP_S), crowd.state()
             begin_s = time.monotonic()
-            _one_after_the_other(site, crowd, end, size)
+            rates = _one_after_the_other(site, crowd, end, size)
             bursts = writers.finish()
             took_s = time.monotonic() - begin_s
         expected = [told for burst in bursts for told in burst.expected()]
@@ -180,23 +180,27 @@ def test_nothing_is_lost_and_nothing_double(
         assert connections >= size.clients + 3
     print(
         f"{len(expected)} events to {size.clients} clients in {took_s:.0f} s"
-        f" ({len(expected) / took_s:.0f} of {size.rate_per_s}/s),"
+        f" ({len(expected) / took_s:.0f} of {size.rate_per_s}/s in all,"
+        f" {' '.join(f'{rate:.0f}' for rate in rates)}/s before each end of a node),"
         f" {connections} connections, {dict(crowd.refusals)}"
     )
 
 
-def _one_after_the_other(site: ApiSite, crowd: Crowd, end: type[_stop], size: Size) -> None:
-    """End each node while events flow, and start it again."""
+def _one_after_the_other(site: ApiSite, crowd: Crowd, end: type[_stop], size: Size) -> list[float]:
+    """End each node while events flow, and start it again; return the rates reached before."""
+    rates = []
     for node in range(3):
-        seen = len(crowd.told)
+        seen, begin_s = len(crowd.told), time.monotonic()
         assert wait_until(
             lambda seen=seen: crowd.all_are_open() and len(crowd.told) >= seen + size.between,
             timeout_s=CATCH_UP_S,
         ), crowd.state()
+        rates.append((len(crowd.told) - seen) / (time.monotonic() - begin_s))
         end(site, crowd, node)
         assert wait_until(crowd.all_are_open, timeout_s=CATCH_UP_S), crowd.state()
         site.nodes[node].start()
         site.ready(site.nodes[node], site.urls[node])
+    return rates
 
 
 def test_who_was_told_nothing_before_a_kill_misses_nothing(
