@@ -124,7 +124,9 @@ def test_its_messages_survive_the_codec(kind: EventType) -> None:
     """What is derived can be written as Avro, and reads back the same."""
     for message in messages(kind):
         value = codec.encode(kind.topic.schema, message)
-        assert codec.decode(kind.topic.schema, value) == message
+        # Arrays are sequences: shared tuples where they are derived, lists where they are read.
+        derived = {k: list(v) if isinstance(v, tuple) else v for k, v in message.items()}
+        assert codec.decode(kind.topic.schema, value) == derived
 
 
 @derived
