@@ -37,8 +37,6 @@ def open_channels(
     directories: Sequence[str],
     count: int,
     flags: Sequence[str] = (),
-    *,
-    is_recursive: bool = False,
 ) -> tuple[list[str], dict[str, str]]:
     """Make channels of alice's that all watch the same directories.
 
@@ -46,8 +44,6 @@ def open_channels(
         Their paths, and which subscription id is which directory.
     """
     selector: dict[str, Any] = {"flags": list(flags)} if flags else {}
-    if is_recursive:
-        selector["recursive"] = True
 
     def one(number: int) -> tuple[str, dict[str, str]]:
         channel = call("POST", f"{urls[number % len(urls)]}/api/v1/events/channels")
