@@ -6,6 +6,7 @@ out; a number that is skipped is a loss upstream, and is reported as one.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -111,3 +112,23 @@ def _reason(name: str, derive: Callable[..., Any], error: Exception) -> str:
     if isinstance(error, BadRecord):
         return f"{name}: {error}"
     return f"{name}: {derive.__module__} failed: {type(error).__name__}: {error}"
+
+
+def source_of(value: bytes, records: Sequence[Any]) -> Any:
+    """Return the record that a derived message follows from: the first with its position.
+
+    Args:
+        value: the message, as it is on Kafka.
+        records: those it was derived with, in order.
+
+    Raises:
+        LookupError: it does not follow from any of them.
+    """
+    shard, number, *_ = codec.head_values(value)
+    decode = codec.decoder(BILLING)
+    for record in records:
+        with contextlib.suppress(BadRecord):
+            billing = decode(record.value)
+            if (billing["shard"], billing["number"]) == (shard, number):
+                return record
+    raise LookupError(f"no record is number {number} of shard {shard}")

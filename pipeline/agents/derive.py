@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from mode import get_logger
 
-from pipeline.agents.derivation import Derivation
+from pipeline.agents.derivation import Derivation, source_of
 from pipeline.agents.outage import Outage
 from pipeline.dead_letter import Rejected
 from schemas.errors import Unavailable
@@ -167,12 +167,8 @@ class Deriver:
         reason = f"{name}: a message of {len(message.value)} bytes is too large for the broker"
         logger.error("%s (%s-%d)", reason, chunk.topic, chunk.partition)
         self._metrics.add("dead_letters_total", 1)
-        source = next(
-            (r for r in chunk.records if r.timestamp == message.timestamp_ms), chunk.records[0]
-        )
-        await self._dead_letters.send(
-            NAME, chunk.topic, chunk.partition, [Rejected(source, reason)]
-        )
+        rejected = [Rejected(source_of(message.value, chunk.records), reason)]
+        await self._dead_letters.send(NAME, chunk.topic, chunk.partition, rejected)
 
     def _on_done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

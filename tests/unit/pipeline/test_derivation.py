@@ -6,8 +6,10 @@ import random
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from benchmarks.billing import record, tree
-from pipeline.agents.derivation import Derivation, Hole
+from pipeline.agents.derivation import Derivation, Hole, source_of
 from pipeline.event_types import registry
 from schemas import codec
 from schemas.errors import BadRecord
@@ -102,3 +104,18 @@ def test_an_event_type_that_fails_does_not_stop_the_others() -> None:
     assert numbers(derived) == [1, 2, 3]
     assert derived.rejected[0].reason == "transfer: impossible path"
     assert "test_derivation failed: ZeroDivisionError" in derived.rejected[1].reason
+
+
+def test_a_message_is_known_to_follow_from_its_record() -> None:
+    """Also among those of the same time, of other shards, of repeats and of what is no record."""
+    records = [
+        raw(b"junk", 0),
+        billing(1, offset=1),
+        billing(1, "other", offset=2),
+        billing(2, offset=3),
+        billing(2, offset=4),
+    ]
+    messages = Derivation(registry.all().values()).derive(records).messages["inotify"]
+    assert [source_of(message.value, records).offset for message in messages] == [1, 2, 3]
+    with pytest.raises(LookupError, match="number 2 of shard sim"):
+        source_of(messages[-1].value, records[:3])
