@@ -1,18 +1,21 @@
-"""A site of the API whose limits are low enough to be reached."""
+"""A site of the API whose limits are low enough to be reached; a storage with open doors."""
 
 from __future__ import annotations
 
 import uuid
 from typing import TYPE_CHECKING
 
+import httpx
 import pytest
 
 from tests import services
 from tests.api_site import ApiSite
+from tests.integration.storage_doors import Doors, basic, open_doors
 from tests.wire import call
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
 
 SMALL = {
     "STORAGE_EVENTS_API_CHANNELS_PER_USER": "20",
@@ -71,3 +74,32 @@ def others_are_served(small_site: ApiSite, url: str) -> Iterator[None]:
     yield
     assert call("GET", f"{url}/api/v1/events/eventTypes", "admin").status == 200
     assert "Traceback" not in small_site.log()[seen:]
+
+
+@pytest.fixture
+def doors(tmp_path: Path) -> Iterator[Doors]:
+    """Give a storage with open doors."""
+    with open_doors(tmp_path / "storage") as doors:
+        yield doors
+
+
+@pytest.fixture
+def alice(doors: Doors) -> Iterator[httpx.Client]:
+    """Give alice's client of the WebDAV door."""
+    with httpx.Client(base_url=doors.url, headers=basic("alice")) as client:
+        yield client
+
+
+@pytest.fixture
+def bob(doors: Doors) -> Iterator[httpx.Client]:
+    """Give bob's client of the WebDAV door."""
+    with httpx.Client(base_url=doors.url, headers=basic("bob")) as client:
+        yield client
+
+
+@pytest.fixture
+async def rest(doors: Doors) -> AsyncIterator[httpx.AsyncClient]:
+    """Give a client of the REST interface that is nobody yet."""
+    transport = httpx.ASGITransport(doors.rest, client=("192.0.2.5", 1234))
+    async with httpx.AsyncClient(transport=transport, base_url="http://storage") as client:
+        yield client

@@ -6,35 +6,12 @@ import os
 import subprocess
 from typing import TYPE_CHECKING
 
-import httpx
 import pytest
 
-from tests.integration.storage_doors import Doors, basic, kinds, open_doors, run
+from tests.integration.storage_doors import Doors, kinds, run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
-
-
-@pytest.fixture
-def doors(tmp_path: Path) -> Iterator[Doors]:
-    """Give a storage with open doors."""
-    with open_doors(tmp_path / "storage") as doors:
-        yield doors
-
-
-@pytest.fixture
-def alice(doors: Doors) -> Iterator[httpx.Client]:
-    """Give alice's client."""
-    with httpx.Client(base_url=doors.url, headers=basic("alice")) as client:
-        yield client
-
-
-@pytest.fixture
-def bob(doors: Doors) -> Iterator[httpx.Client]:
-    """Give bob's client."""
-    with httpx.Client(base_url=doors.url, headers=basic("bob")) as client:
-        yield client
 
 
 @pytest.mark.programs("litmus")

@@ -7,31 +7,17 @@ import errno
 import socket
 from typing import TYPE_CHECKING
 
-import httpx
 import pytest
 
 from pipeline.authz.principal import Principal
-from tests.integration.storage_doors import Doors, basic, open_doors
+from tests.integration.storage_doors import Doors, basic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+
+    import httpx
 
 ALICE = Principal("alice", 1001, (1001, 2000))
-
-
-@pytest.fixture
-def doors(tmp_path: Path) -> Iterator[Doors]:
-    """Give a storage with open doors."""
-    with open_doors(tmp_path / "storage") as doors:
-        yield doors
-
-
-@pytest.fixture
-def alice(doors: Doors) -> Iterator[httpx.Client]:
-    """Give alice's client."""
-    with httpx.Client(base_url=doors.url, headers=basic("alice")) as client:
-        yield client
 
 
 def test_conditions_hold_at_the_door(alice: httpx.Client, doors: Doors) -> None:

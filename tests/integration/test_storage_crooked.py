@@ -22,27 +22,6 @@ if TYPE_CHECKING:
     from schemas.records import BillingRecord
 
 
-@pytest.fixture
-def doors(tmp_path: Path) -> Iterator[Doors]:
-    """Give a storage with open doors."""
-    with open_doors(tmp_path / "storage") as doors:
-        yield doors
-
-
-@pytest.fixture
-def alice(doors: Doors) -> Iterator[httpx.Client]:
-    """Give alice's client."""
-    with httpx.Client(base_url=doors.url, headers=basic("alice")) as client:
-        yield client
-
-
-@pytest.fixture
-def bob(doors: Doors) -> Iterator[httpx.Client]:
-    """Give bob's client."""
-    with httpx.Client(base_url=doors.url, headers=basic("bob")) as client:
-        yield client
-
-
 def test_an_upload_that_breaks_off_fails(doors: Doors) -> None:
     """No close-write for half a file: UPLOAD with a status, DELETE, and nothing is there."""
     head = (

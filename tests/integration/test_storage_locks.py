@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-import httpx
 import pytest
 
 from pipeline.authz import macaroons
@@ -13,11 +12,14 @@ from pipeline.authz.principal import Principal
 from storage_sim import macaroon_login
 from storage_sim.core import SYSTEM
 from storage_sim.doors import locks
-from tests.integration.storage_doors import Doors, basic, open_doors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    import httpx
+
+    from tests.integration.storage_doors import Doors
 
 BOB = Principal("bob", 1002, (1002,))
 BODY = (
@@ -27,31 +29,16 @@ BODY = (
 
 
 @pytest.fixture
-def doors(tmp_path: Path) -> Iterator[Doors]:
+def doors(doors: Doors) -> Doors:
     """Give a storage with open doors; in `/data/a`, which is alice's, bob has a closed one."""
-    with open_doors(tmp_path / "storage") as doors:
-        storage = doors.storage
-        storage.mkdir(SYSTEM, "/data/a")
-        storage.chown(SYSTEM, "/data/a", uid=1001, gid=1001)
-        storage.mkdir(SYSTEM, "/data/a/hid")
-        storage.chown(SYSTEM, "/data/a/hid", uid=1002, gid=1002)
-        storage.chmod(SYSTEM, "/data/a/hid", 0o700)
-        storage.write(BOB, "/data/a/hid/secret", b"")
-        yield doors
-
-
-@pytest.fixture
-def alice(doors: Doors) -> Iterator[httpx.Client]:
-    """Give alice's client."""
-    with httpx.Client(base_url=doors.url, headers=basic("alice")) as client:
-        yield client
-
-
-@pytest.fixture
-def bob(doors: Doors) -> Iterator[httpx.Client]:
-    """Give bob's client."""
-    with httpx.Client(base_url=doors.url, headers=basic("bob")) as client:
-        yield client
+    storage = doors.storage
+    storage.mkdir(SYSTEM, "/data/a")
+    storage.chown(SYSTEM, "/data/a", uid=1001, gid=1001)
+    storage.mkdir(SYSTEM, "/data/a/hid")
+    storage.chown(SYSTEM, "/data/a/hid", uid=1002, gid=1002)
+    storage.chmod(SYSTEM, "/data/a/hid", 0o700)
+    storage.write(BOB, "/data/a/hid/secret", b"")
+    return doors
 
 
 def lock(

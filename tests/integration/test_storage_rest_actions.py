@@ -5,32 +5,15 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import pytest
 
 from storage_sim.core import SYSTEM
-from tests.integration.storage_doors import Doors, basic, open_doors
+from tests.integration.storage_doors import Doors, basic
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-    from pathlib import Path
+    import httpx
 
 NAMESPACE = "/api/v1/namespace"
-
-
-@pytest.fixture
-def doors(tmp_path: Path) -> Iterator[Doors]:
-    """Give a storage with open doors."""
-    with open_doors(tmp_path / "storage") as doors:
-        yield doors
-
-
-@pytest.fixture
-async def rest(doors: Doors) -> AsyncIterator[httpx.AsyncClient]:
-    """Give a client that is nobody yet."""
-    transport = httpx.ASGITransport(doors.rest, client=("192.0.2.5", 1234))
-    async with httpx.AsyncClient(transport=transport, base_url="http://storage") as client:
-        yield client
 
 
 async def post(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import httpx
@@ -11,35 +10,9 @@ import pytest
 
 from pipeline.authz.principal import Principal
 from schemas.errors import Unavailable
-from tests.integration.storage_doors import Doors, basic, kinds, open_doors, send_raw
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
+from tests.integration.storage_doors import Doors, basic, kinds, send_raw
 
 ALICE = Principal("alice", 1001, (1001, 2000))
-
-
-@pytest.fixture
-def doors(tmp_path: Path) -> Iterator[Doors]:
-    """Give a storage with open doors."""
-    with open_doors(tmp_path / "storage") as doors:
-        yield doors
-
-
-@pytest.fixture
-def alice(doors: Doors) -> Iterator[httpx.Client]:
-    """Give alice's client."""
-    with httpx.Client(base_url=doors.url, headers=basic("alice")) as client:
-        yield client
-
-
-@pytest.fixture
-def bob(doors: Doors) -> Iterator[httpx.Client]:
-    """Give bob's client."""
-    with httpx.Client(base_url=doors.url, headers=basic("bob")) as client:
-        yield client
 
 
 def test_put_get_and_their_headers(alice: httpx.Client) -> None:

@@ -9,18 +9,9 @@ import pytest
 from schemas.errors import Unavailable
 from storage_sim import workload, workload_client
 from storage_sim.__main__ import main
-from tests.integration.storage_doors import Doors, open_doors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-
-@pytest.fixture
-def doors(tmp_path: Path) -> Iterator[Doors]:
-    """Give a storage with open doors."""
-    with open_doors(tmp_path / "storage") as doors:
-        yield doors
+    from tests.integration.storage_doors import Doors
 
 
 @pytest.mark.parametrize("kind", workload.KINDS)
