@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
-from benchmarks import options, streams
+from benchmarks import load, options, streams
 from deploy.local.demonstrators import Demonstrator, password
 from deploy.local.processes import free_ports
 from pipeline.event_types import ingest as job_events
@@ -78,7 +78,7 @@ def run(arguments: Sequence[str] = ()) -> dict[str, Any]:
             measured = asyncio.run(_measure(parts, site, rules, given.uploads, given.triggers))
         finally:
             site.process.stop()
-            asyncio.run(_delete_topics(kafka, prefix))
+            asyncio.run(load.delete_topics(kafka, prefix))
     if not given.json:
         print(_table(measured))
     answer = {"benchmark": "ingest", **measured}
@@ -199,16 +199,3 @@ def _uploaded(number: int) -> bytes:
         "client": "127.0.0.1", "door": "webdav", "protocol": "http", "size_bytes": 1000,
     }  # fmt: skip
     return codec.encode("billing", record)
-
-
-async def _delete_topics(bootstrap: str, prefix: str) -> None:
-    from aiokafka.admin import AIOKafkaAdminClient
-
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    await admin.start()
-    try:
-        names = [name for name in await admin.list_topics() if name.startswith(prefix)]
-        if names:
-            await admin.delete_topics(names)
-    finally:
-        await admin.close()

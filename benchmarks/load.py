@@ -71,10 +71,13 @@ async def make_topics(bootstrap: str, prefixes: Sequence[str]) -> None:
 async def delete_topics(bootstrap: str, prefix: str) -> None:
     """Delete every topic whose name begins so."""
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    await admin.start()
-    mine = [topic for topic in await admin.list_topics() if topic.startswith(prefix)]
-    await admin.delete_topics(mine)
-    await admin.close()
+    try:
+        await admin.start()
+        mine = [topic for topic in await admin.list_topics() if topic.startswith(prefix)]
+        if mine:
+            await admin.delete_topics(mine)
+    finally:
+        await admin.close()
 
 
 async def digest(bootstrap: str, prefix: str, names: str) -> str:

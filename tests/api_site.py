@@ -8,8 +8,8 @@ import threading
 from typing import TYPE_CHECKING
 
 import httpx
-from aiokafka.admin import AIOKafkaAdminClient
 
+from benchmarks import load
 from deploy.local.processes import Process, free_ports
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class ApiSite:
         """End everything, and leave no topics behind."""
         for process in (*self.nodes, self.worker, self.storage):
             process.kill()
-        asyncio.run(_delete_topics(self._environment["KAFKA_BOOTSTRAP"], self.prefix))
+        asyncio.run(load.delete_topics(self._environment["KAFKA_BOOTSTRAP"], self.prefix))
 
     def webdav(self, user: str = "alice") -> httpx.Client:
         """Return a client of the WebDAV door."""
@@ -112,17 +112,6 @@ class ApiSite:
     def log(self, index: int = 0) -> str:
         """Return what a node has logged."""
         return self.nodes[index].log.read_text()
-
-
-async def _delete_topics(bootstrap: str, prefix: str) -> None:
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    try:
-        await admin.start()
-        topics = [topic for topic in await admin.list_topics() if topic.startswith(prefix)]
-        if topics:
-            await admin.delete_topics(topics)
-    finally:
-        await admin.close()
 
 
 def _missing(url: str) -> str:

@@ -89,21 +89,11 @@ async def topic_prefix(request: pytest.FixtureRequest, kafka_bootstrap: str) -> 
     """Give a prefix for topic names that no other test has; its topics are deleted afterwards."""
     prefix = f"test-{_slug(request.node.name)}-{uuid.uuid4().hex[:8]}-"
     yield prefix
-    await _delete_topics(kafka_bootstrap, prefix)
+    from benchmarks.load import delete_topics
+
+    async with asyncio.timeout(_NO_CLUSTER):
+        await delete_topics(kafka_bootstrap, prefix)
 
 
 def _slug(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40]
-
-
-async def _delete_topics(bootstrap: str, prefix: str) -> None:
-    from aiokafka.admin import AIOKafkaAdminClient
-
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    await asyncio.wait_for(admin.start(), _NO_CLUSTER)
-    try:
-        topics = [topic for topic in await admin.list_topics() if topic.startswith(prefix)]
-        if topics:
-            await admin.delete_topics(topics)
-    finally:
-        await admin.close()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiokafka import AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient
 
 from api.feed import Feed
 from pipeline.event_types import inotify
@@ -15,6 +15,7 @@ from pipeline.replay.log import Batch, Entry
 from pipeline.replay.memory_log import MemoryReplayLog
 from schemas import codec, kafka_topics
 from tests import builders
+from tests.topics import delete_topic
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -55,6 +56,18 @@ class Seen:
                 await self.more.wait()
 
 
+@contextlib.asynccontextmanager
+async def running(feed: Feed) -> AsyncIterator[Seen]:
+    """Run a feed; give what it delivers."""
+    seen = Seen()
+    task = asyncio.create_task(feed.run(seen.deliver, seen.learn))
+    try:
+        yield seen
+        assert not task.done()
+    finally:
+        task.cancel()
+
+
 @pytest.fixture
 async def producer(kafka_bootstrap: str) -> AsyncIterator[AIOKafkaProducer]:
     made = AIOKafkaProducer(bootstrap_servers=kafka_bootstrap)
@@ -82,18 +95,16 @@ async def test_a_feed_begins_where_the_log_is_and_reads_all_partitions_in_order(
     entries = [Entry("sim", number, b"", b"", message(number)) for number in (1, 2, 3)]
     await log.append([Batch(0, 3, entries)])
     feed = Feed(kafka_bootstrap, TYPES, {"inotify": log}, topic_prefix=topic_prefix)
-    seen = Seen()
-    task = asyncio.create_task(feed.run(seen.deliver, seen.learn))
-    await seen.until(lambda: len(seen.messages) == 2)
-    assert (seen.messages, seen.marks) == ([("sim", 4), ("sim", 5)], {"sim": 3})
-    for number in range(6, 206):
-        await send(producer, topic, message(number, f"s{number % 2}"), number % 2)
-    await seen.until(lambda: len(seen.messages) == 202)
-    assert [n for shard, n in seen.messages if shard == "s0"] == list(range(6, 206, 2))
-    assert [n for shard, n in seen.messages if shard == "s1"] == list(range(7, 206, 2))
-    assert feed.connected
-    assert feed.caught_up
-    task.cancel()
+    async with running(feed) as seen:
+        await seen.until(lambda: len(seen.messages) == 2)
+        assert (seen.messages, seen.marks) == ([("sim", 4), ("sim", 5)], {"sim": 3})
+        for number in range(6, 206):
+            await send(producer, topic, message(number, f"s{number % 2}"), number % 2)
+        await seen.until(lambda: len(seen.messages) == 202)
+        assert [n for shard, n in seen.messages if shard == "s0"] == list(range(6, 206, 2))
+        assert [n for shard, n in seen.messages if shard == "s1"] == list(range(7, 206, 2))
+        assert feed.connected
+        assert feed.caught_up
 
 
 async def test_garbage_is_counted_and_left_out(
@@ -105,37 +116,30 @@ async def test_garbage_is_counted_and_left_out(
     await producer.send_and_wait(topic, None, key=b"k", partition=0)
     await send(producer, topic, message(1))
     feed = Feed(kafka_bootstrap, TYPES, {"inotify": MemoryReplayLog()}, topic_prefix=topic_prefix)
-    seen = Seen()
-    task = asyncio.create_task(feed.run(seen.deliver, seen.learn))
-    await seen.until(lambda: len(seen.messages) == 1)
-    assert feed.unreadable == 3
-    task.cancel()
+    async with running(feed) as seen:
+        await seen.until(lambda: len(seen.messages) == 1)
+        assert feed.unreadable == 3
 
 
 async def test_a_topic_that_is_not_there_yet_is_waited_for(
     kafka_bootstrap: str, topic_prefix: str, producer: AIOKafkaProducer
 ) -> None:
     feed = Feed(kafka_bootstrap, TYPES, {"inotify": MemoryReplayLog()}, topic_prefix=topic_prefix)
-    seen = Seen()
-    task = asyncio.create_task(feed.run(seen.deliver, seen.learn))
-    async with asyncio.timeout(60):
-        while not feed.connected:
-            await asyncio.sleep(0.02)
-    assert not feed.caught_up
-    topic = await make_topic(kafka_bootstrap, topic_prefix)
-    await send(producer, topic, message(1))
-    await seen.until(lambda: len(seen.messages) == 1)
-    task.cancel()
+    async with running(feed) as seen:
+        async with asyncio.timeout(60):
+            while not feed.connected:
+                await asyncio.sleep(0.02)
+        assert not feed.caught_up
+        topic = await make_topic(kafka_bootstrap, topic_prefix)
+        await send(producer, topic, message(1))
+        await seen.until(lambda: len(seen.messages) == 1)
 
 
 async def test_without_kafka_the_feed_goes_on_trying() -> None:
     feed = Feed("127.0.0.1:9", TYPES, {"inotify": MemoryReplayLog()})
-    seen = Seen()
-    task = asyncio.create_task(feed.run(seen.deliver, seen.learn))
-    await asyncio.sleep(1.5)
-    assert not task.done()
-    assert not feed.connected
-    task.cancel()
+    async with running(feed):
+        await asyncio.sleep(1.5)
+        assert not feed.connected
 
 
 async def test_a_topic_that_is_made_anew_meanwhile_is_read_from_its_first(
@@ -146,27 +150,11 @@ async def test_a_topic_that_is_made_anew_meanwhile_is_read_from_its_first(
     for number in range(1, 11):
         await send(producer, topic, message(number))
     feed = Feed(kafka_bootstrap, TYPES, {"inotify": MemoryReplayLog()}, topic_prefix=topic_prefix)
-    seen = Seen()
-    task = asyncio.create_task(feed.run(seen.deliver, seen.learn))
-    await seen.until(lambda: len(seen.messages) == 10)
-    await _make_anew(kafka_bootstrap, topic)
-    for number in range(11, 14):
-        await send(producer, topic, message(number))
-    await seen.until(lambda: len(seen.messages) >= 13)
-    assert [number for _, number in seen.messages] == [*range(1, 14)]
-    task.cancel()
-
-
-async def _make_anew(bootstrap: str, topic: str) -> None:
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    await admin.start()
-    try:
-        await admin.delete_topics([topic])
-        async with asyncio.timeout(60):
-            while topic in await admin.list_topics():
-                await asyncio.sleep(0.02)
-        await kafka_topics.ensure_topics(
-            bootstrap, [INOTIFY.topic], partitions=2, prefix=topic.removesuffix(INOTIFY.topic.name)
-        )
-    finally:
-        await admin.close()
+    async with running(feed) as seen:
+        await seen.until(lambda: len(seen.messages) == 10)
+        await delete_topic(kafka_bootstrap, topic)
+        await make_topic(kafka_bootstrap, topic_prefix)
+        for number in range(11, 14):
+            await send(producer, topic, message(number))
+        await seen.until(lambda: len(seen.messages) >= 13)
+        assert [number for _, number in seen.messages] == [*range(1, 14)]

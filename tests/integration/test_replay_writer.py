@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 from aiokafka import AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient
 
 from pipeline.agents.replay import ReplayWriter, make_consumer
 from pipeline.event_types.inotify import EVENT_TYPE
@@ -17,6 +16,7 @@ from pipeline.replay.redis_log import RedisReplayLog
 from pipeline.replay.redis_script import connect
 from schemas import codec, kafka_topics
 from tests import builders
+from tests.topics import delete_topic
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -36,16 +36,6 @@ class Writing:
         await kafka_topics.ensure_topics(
             self.bootstrap, [EVENT_TYPE.topic], partitions=len(SHARDS), prefix=self.prefix
         )
-
-    async def delete(self) -> None:
-        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
-        await admin.start()
-        try:
-            await admin.delete_topics([self.topic])
-            while self.topic in await admin.list_topics():
-                await asyncio.sleep(0.05)
-        finally:
-            await admin.close()
 
     async def publish(self, first: int, last: int) -> None:
         producer = AIOKafkaProducer(bootstrap_servers=self.bootstrap)
@@ -134,7 +124,7 @@ async def test_a_topic_that_was_made_anew_is_read_from_its_first(
     await writing.publish(1, 10)
     async with writing.writer():
         await writing.until_kept(10)
-    await writing.delete()
+    await delete_topic(writing.bootstrap, writing.topic)
     await writing.make()
     await writing.publish(13, 12 + grown)
     async with writing.writer():
