@@ -132,13 +132,10 @@ class Reading(Core):
             self._tell(vocabulary.Kind.LIST, inode.id, Caller(principal, origin))
         return snapshot
 
-    def _may_list(self, principal: Principal, directory: Inode, path: str) -> bool:
-        return may_list(principal, directory, path)
-
     def _may_watch(self, principal: Principal, place: Place) -> bool:
         inode = place.found
         if inode.is_directory:
-            return self._may_list(principal, inode, place.path)
+            return may_list(principal, inode, place.path)
         return scope.allows(principal, inode.permission, "r") and caveats.may_act(
             principal.restrictions, "DOWNLOAD", place.path
         )
@@ -154,7 +151,7 @@ class Reading(Core):
     ) -> list[tuple[str, Inode]]:
         """Return a directory's entries that the principal's token lets them know of."""
         directory, restrictions = place.found, principal.restrictions
-        if not self._may_list(principal, directory, place.path):
+        if not may_list(principal, directory, place.path):
             raise forbidden()
         if restrictions.path == "/" and not restrictions.granted:
             found = inodes.children(db, directory.id, limit=limit, offset=offset)
@@ -188,7 +185,7 @@ class Reading(Core):
             if under:
                 found.append((under, here.found))
             if here.found.is_directory and (
-                not under or self._may_list(principal, here.found, here.path)
+                not under or may_list(principal, here.found, here.path)
             ):
                 ahead.extend(
                     (

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 from pipeline.authz import caveats, paths
 from storage_sim import namespace, walk
-from storage_sim.core import SYSTEM
+from storage_sim.core import SYSTEM, may_list
 from storage_sim.errors import OperationFailed
 from storage_sim.reading import Reading
 
 if TYPE_CHECKING:
     from pipeline.authz.principal import Principal
+    from storage_sim.walk import Place
 
 
 class Sight(Reading):
@@ -21,11 +22,11 @@ class Sight(Reading):
         """Whether a principal may list a directory and all below it, of at most `most` objects."""
         with self.database.read() as db:
             place = self._reach(db, principal, path, caveats.READ_METADATA)
-            if not self._may_list(principal, place.found, place.path):
+            if not may_list(principal, place.found, place.path):
                 return False
             found = self._below(db, principal, place, limit=most + 1, offset=0)
         return len(found) <= most and all(
-            self._may_list(principal, inode, namespace.join_path(place.path, name))
+            may_list(principal, inode, namespace.join_path(place.path, name))
             for name, inode in found
             if inode.is_directory
         )
@@ -38,25 +39,25 @@ class Sight(Reading):
             path: the object's own path in the storage, free of links.
             directory: the same of a directory above it.
         """
-        with self.database.read() as db:
-            try:
-                place = walk.walk(db, path, SYSTEM, follow=False)
-            except OperationFailed:
-                return False
-        if place.inode is None:
+        place = self._place_at(path)
+        if place is None:
             return False
         names = namespace.split_path(path)
         return all(
-            self._may_list(principal, inode, at)
+            may_list(principal, inode, at)
             for depth, inode in enumerate(place.above)
             if paths.is_below(at := "/" + "/".join(names[:depth]), directory)
         )
 
     def object_at(self, path: str) -> bytes | None:
         """Return the id of what is at a path in the storage, free of links; None for nothing."""
+        place = self._place_at(path)
+        return None if place is None else place.found.id
+
+    def _place_at(self, path: str) -> Place | None:
         with self.database.read() as db:
             try:
-                inode = walk.walk(db, path, SYSTEM, follow=False).inode
+                place = walk.walk(db, path, SYSTEM, follow=False)
             except OperationFailed:
                 return None
-        return None if inode is None else inode.id
+        return None if place.inode is None else place

@@ -11,10 +11,9 @@ from hypothesis import HealthCheck, Phase, find, settings
 
 from api.delivery_stream import Stream
 from pipeline.authz import checks, scope
-from storage_sim import tree, walk
+from storage_sim import reading, tree, walk
 from storage_sim.doors.locks import Locks
 from storage_sim.doors.rest import Rest
-from storage_sim.reading import Reading
 from tests.conformance.noninterference import histories, scenes
 from tests.conformance.noninterference.test_noninterference import difference
 
@@ -53,7 +52,7 @@ BREAKS: dict[str, Break] = {
     "everybody may see everything": lambda patch: patch.setattr(scope, "may_see", _yes),
     "events with a name are open": lambda patch: patch.setattr(scope, "named_scope", _everybody),
     "recursion looks through": lambda patch: patch.setattr(scope, "recursive_scope", _as_it_is),
-    "listings are open": lambda patch: patch.setattr(Reading, "_may_list", _yes),
+    "listings are open": lambda patch: patch.setattr(reading, "may_list", _yes),
     "walking needs no right": lambda patch: patch.setattr(
         walk, "scope", SimpleNamespace(allows=_yes)
     ),
