@@ -31,6 +31,7 @@ from schemas import codec
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from types import ModuleType
 
     Way = Callable[[PipelineSettings, str, int], Awaitable[dict[str, float]]]
 
@@ -79,11 +80,11 @@ class Watch:
 
 
 def _derived(
-    types: list[Any], decoder: Any, encoder: Any
+    types: list[Any], by: ModuleType
 ) -> Callable[[bytes], list[tuple[str, bytes, bytes, int]]]:
-    """Return what makes (topic, key, value, timestamp) of a billing record's bytes."""
-    decode = decoder("billing")
-    kinds = [(kind.topic.name, kind.derive, encoder(kind.name)) for kind in types]
+    """Return what makes (topic, key, value, timestamp) of a billing record's bytes, by a codec."""
+    decode = by.decoder("billing")
+    kinds = [(kind.topic.name, kind.derive, by.encoder(kind.name)) for kind in types]
 
     def derive(value: bytes) -> list[tuple[str, bytes, bytes, int]]:
         billing: Any = decode(value)
@@ -100,21 +101,19 @@ def _derived(
 
 async def bare(settings: PipelineSettings, source: str, count: int) -> dict[str, float]:
     """Measure a loop of aiokafka and fastavro alone."""
-    types = chosen_event_types(settings.event_types)
-    derive = _derived(types, plain_codec.decoder, plain_codec.encoder)
-    return await _bare(settings, source, count, derive)
+    return await _bare(settings, source, count, plain_codec)
 
 
 async def bare_with_codec(settings: PipelineSettings, source: str, count: int) -> dict[str, float]:
     """Measure a loop of aiokafka and our codec."""
-    types = chosen_event_types(settings.event_types)
-    return await _bare(settings, source, count, _derived(types, codec.decoder, codec.encoder))
+    return await _bare(settings, source, count, codec)
 
 
 async def _bare(
-    settings: PipelineSettings, source: str, count: int, derive: Callable[[bytes], Any]
+    settings: PipelineSettings, source: str, count: int, by: ModuleType
 ) -> dict[str, float]:
     """Loop: getmany, derive, one batch per topic and partition."""
+    derive = _derived(chosen_event_types(settings.event_types), by)
     consumer = AIOKafkaConsumer(
         f"{source}billing",
         bootstrap_servers=settings.bootstrap,
@@ -169,7 +168,7 @@ async def _stock(
 ) -> dict[str, float]:
     prefix = settings.topic_prefix
     types = chosen_event_types(settings.event_types)
-    derive = _derived(types, codec.decoder, codec.encoder)
+    derive = _derived(types, codec)
     app = faust.App(
         f"{prefix}stock",
         broker=f"kafka://{settings.bootstrap}",

@@ -12,6 +12,8 @@ from schemas import codec, registry
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+encoder = codec.plain_encoder
+
 
 def decoder(name: str) -> Callable[[bytes], Any]:
     """Return what reads records of schema `name`."""
@@ -23,17 +25,3 @@ def decoder(name: str) -> Callable[[bytes], Any]:
         return fastavro.schemaless_reader(body, schema)
 
     return decode
-
-
-def encoder(name: str) -> Callable[[Any], bytes]:
-    """Return what writes records of schema `name`."""
-    newest = registry.newest(name)
-    prefix, schema = codec.FRAME.pack(0, newest.id), newest.parsed
-
-    def encode(message: Any) -> bytes:
-        body = io.BytesIO()
-        body.write(prefix)
-        fastavro.schemaless_writer(body, schema, message)
-        return body.getvalue()
-
-    return encode

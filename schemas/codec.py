@@ -31,10 +31,15 @@ _HEAD_FIELDS = 5
 def encoder(name: str) -> Callable[[Mapping[str, Any]], bytes]:
     """Return a function that writes records of schema `name`; look it up outside the loop."""
     schema = registry.newest(name)
-    prefix = FRAME.pack(_MAGIC, schema.id)
-    parsed = schema.parsed
-    if compiled.supports(parsed):
-        return compiled.encoder(parsed, prefix)
+    if compiled.supports(schema.parsed):
+        return compiled.encoder(schema.parsed, FRAME.pack(_MAGIC, schema.id))
+    return plain_encoder(name)
+
+
+def plain_encoder(name: str) -> Callable[[Mapping[str, Any]], bytes]:
+    """Return what `encoder` is where a schema cannot be compiled: fastavro for each record."""
+    schema = registry.newest(name)
+    prefix, parsed = FRAME.pack(_MAGIC, schema.id), schema.parsed
     writer = fastavro.schemaless_writer
 
     def encode_record(record: Mapping[str, Any]) -> bytes:

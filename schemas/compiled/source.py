@@ -28,18 +28,10 @@ def _seven_bits(rest: int) -> bytes:
 # Two bytes that others follow, for each 14 bits; and a whole number of so many bits.
 _MIDDLES: Final = tuple(bytes((n & 0x7F | 0x80, n >> 7 | 0x80)) for n in range(_SMALL))
 _ENDS: Final = tuple(_seven_bits(n) for n in range(_SMALL))
+# The bits above the lowest 28: times have the same for two minutes.
+_upper = functools.lru_cache(maxsize=_SMALL)(_seven_bits)
 # An Avro int or long: zigzag, then seven bits a byte.
 _VARINTS: Final = tuple(_seven_bits(n << 1) for n in range(_SMALL))
-
-
-@functools.lru_cache(maxsize=_SMALL)
-def _upper(rest: int) -> bytes:
-    """Write the bits above the lowest 28, of which times have the same for two minutes."""
-    out = b""
-    while rest >= _SMALL:
-        out += _MIDDLES[rest & (_SMALL - 1)]
-        rest >>= 14
-    return out + _ENDS[rest]
 
 
 def _varint(value: int) -> bytes:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 _REMEMBERED: Final = 16 * 1024
+_LEAVES: Final = ("int", "long", "string")
 
 
 def encoder(schema: Any, prefix: bytes) -> Callable[[Mapping[str, Any]], bytes]:
@@ -43,19 +44,15 @@ def _default(source: Source, field: Any) -> Any:
 
 
 def _write_array(source: Source, schema: Any, value: str) -> None:
-    remembered = source.bind(_tuple_encoder(schema)) if _is_leaf(schema["items"]) else ""
-    if remembered:
-        source.block(f"if type({value}) is tuple:", f"add({remembered}({value}))")
-        source.add("else:")
-        source.indent()
+    if schema["items"] not in _LEAVES:
         _write_items(source, schema, value)
-        source.dedent()
-    else:
-        _write_items(source, schema, value)
-
-
-def _is_leaf(schema: Any) -> bool:
-    return schema in ("int", "long", "string")
+        return
+    remembered = source.bind(_tuple_encoder(schema))
+    source.block(f"if type({value}) is tuple:", f"add({remembered}({value}))")
+    source.add("else:")
+    source.indent()
+    _write_items(source, schema, value)
+    source.dedent()
 
 
 def _tuple_encoder(schema: Any) -> Callable[[tuple[Any, ...]], bytes]:
