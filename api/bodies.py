@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from api import problems
+from schemas import json_text
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -59,12 +60,9 @@ def parse(request: Request, body: bytes) -> Any:
     if media_type != "application/json" and not media_type.endswith("+json"):
         raise problems.Problem(415, "Unsupported Media Type: expected application/json")
     try:
-        content = json.loads(body, parse_constant=_no_constant)
-        # Half a surrogate pair is no character, and nothing behind could write it down.
-        json.dumps(content, ensure_ascii=False).encode()
+        return json_text.read(body, constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise problems.bad_request(f"Bad JSON: {_place(error)}") from error
-    return content
 
 
 def _no_constant(name: str) -> NoReturn:

@@ -16,6 +16,7 @@ from urllib.parse import quote
 from pipeline.authz import caveats, macaroons
 from pipeline.authz.caveat_values import BadCaveat, parse_duration
 from pipeline.authz.paths import is_below, resolve
+from schemas import json_text
 from schemas.errors import BadRecord
 from storage_sim import macaroon_login
 from storage_sim.doors.dav_resource import PRINCIPAL
@@ -55,8 +56,7 @@ def parse(body: bytes) -> Requested:
     if not body.strip():
         return Requested()
     try:
-        asked: Any = json.loads(body)
-        json.dumps(asked, ensure_ascii=False).encode()  # lone surrogates are no text
+        asked = json_text.read(body)
     except (ValueError, RecursionError) as error:
         raise BadRecord(f"Unable to parse JSON: {error}") from error
     if not isinstance(asked, dict):

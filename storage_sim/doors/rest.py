@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import hmac
-import json
 import logging
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
@@ -21,6 +20,7 @@ from starlette.middleware import Middleware
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from schemas import json_text
 from schemas.errors import Refused, Unavailable
 from storage_sim.authentication import BadCredentials, TooManyAttempts
 from storage_sim.billing import Origin
@@ -238,11 +238,9 @@ class Rest:
                 detail = f"a body has at most {self._max_body_bytes} bytes"
                 raise _Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)
         try:
-            body = json.loads(bytes(text))
-            json.dumps(body, ensure_ascii=False).encode()  # lone surrogates are no text
+            return json_text.read(bytes(text))
         except (ValueError, RecursionError) as error:
             raise invalid(f"bad JSON: {error}") from error
-        return body
 
 
 async def _attempt(  # noqa: PLR0911 - one for each error
