@@ -16,6 +16,7 @@ from __future__ import annotations
 import collections
 import functools
 import itertools
+import weakref
 from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka.consumer.fetcher import READ_UNCOMMITTED
@@ -60,7 +61,6 @@ def _getall(result: Any, records: Iterator[Any], max_records: int | None = None)
     else:
         result._update_position()
         result._partition_records = None
-        del result.getall  # which holds the result: a ring keeps its bytes for long
     return taken
 
 
@@ -74,8 +74,10 @@ class _Fetched(collections.OrderedDict[Any, Any]):
     def __setitem__(self, partition: Any, result: Any) -> None:
         parsed = getattr(result, "_partition_records", None)  # an error has none
         if parsed is not None and partition.topic in self._topics:
+            # Rings would keep what was fetched until the collector comes, which it does seldom.
+            parsed._records_iterator = None  # aiokafka's own, which holds `parsed`
             records = itertools.chain.from_iterable(_batches(parsed))
-            result.getall = functools.partial(_getall, result, records)
+            result.getall = functools.partial(_getall, weakref.proxy(result), records)
         super().__setitem__(partition, result)
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 from typing import TYPE_CHECKING
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.consumer.fetcher import PartitionRecords
 
 from pipeline.transport.parsed import ask_for_all, leave_as_parsed
 from schemas import kafka_topics, topics
@@ -109,6 +111,23 @@ async def test_a_partition_without_records_does_not_keep_others_waiting(
                 for records in (await consumer.getmany(*partitions, timeout_ms=1000)).values():
                     found += [record.value for record in records]
     assert found == [b"0", b"1", b"2", b"3"]
+
+
+async def test_what_was_fetched_goes_without_the_garbage_collector(
+    kafka_bootstrap: str, topic: str
+) -> None:
+    """A worker's collector looks seldom: a ring around a fetch's megabyte keeps it for long."""
+    async with AIOKafkaProducer(bootstrap_servers=kafka_bootstrap) as producer:
+        for number in range(4):
+            await producer.send_and_wait(topic, b"%d" % number, partition=0)
+    gc.collect()
+    gc.disable()
+    try:
+        assert len(await _read(kafka_bootstrap, topic, {topic})) == 4
+        kept = [one for one in gc.get_objects() if isinstance(one, PartitionRecords)]
+    finally:
+        gc.enable()
+    assert not kept
 
 
 async def test_who_reads_committed_records_only_is_refused(kafka_bootstrap: str) -> None:
