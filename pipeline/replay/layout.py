@@ -41,47 +41,53 @@ _REMEMBERED: Final = 16 * 1024
 
 _NUMBER: Final = struct.Struct(">Q")
 _HEAD: Final = struct.Struct(">QI")
+_ONE: Final = struct.Struct(">QQI")
 _REF: Final = struct.Struct(">QI19s")
 _FOUND: Final = struct.Struct(">Q19s")
-
-
-class Push(NamedTuple):
-    """A blob to append at a place."""
-
-    place: bytes
-    blob: bytes
 
 
 class Trail(NamedTuple):
     """What a message adds to the indices; most messages of a batch have one of a few trails.
 
     Attributes:
+        shard: the message's shard.
         ancestors: the directories above, concatenated.
         places: of the parents among them.
         home: where the message is if none of them is told.
     """
 
+    shard: str
     ancestors: bytes
     places: tuple[bytes, ...]
     home: bytes
 
 
 @dataclass(slots=True)
-class ShardPlan:
-    """What a batch writes of one shard.
+class Numbers:
+    """Which numbers of a shard a batch writes.
 
     Attributes:
         base: the mark it goes on from.
         first: the first number written.
         mark: the mark afterwards.
-        pushes: blobs for directories, others and buckets.
-        trails: for the indices, each with the last number that left it.
     """
 
     base: int
     first: int
     mark: int
-    pushes: list[Push]
+
+
+class Plan(NamedTuple):
+    """What a batch writes.
+
+    Attributes:
+        shards: the numbers of each shard.
+        pushes: (key, blob) to append: to directories, others and buckets.
+        trails: for the indices, each with the last number that left it.
+    """
+
+    shards: dict[str, Numbers]
+    pushes: list[tuple[bytes, bytes]]
     trails: dict[Trail, int]
 
 
@@ -108,6 +114,11 @@ def directory(inode: bytes) -> bytes:
     return b"d" + inode
 
 
+def key(shard: str, place: bytes) -> bytes:
+    """Return the key of a place of a shard, without what stands before all keys."""
+    return b"%c:%b\0%b" % (place[0], shard.encode(), place[1:])
+
+
 class _Above(NamedTuple):
     """What concatenated ancestors say; most messages of a batch have one of a few."""
 
@@ -128,123 +139,128 @@ class _Usual(NamedTuple):
     """What is needed of messages that are told to the parent alone, or to it and the object.
 
     Attributes:
-        parent: the one directory that the object is in.
+        parent: the one directory that the object is in; empty: there are several or none.
         above: all directories above it.
-        messages: where the messages go, with others of that directory.
         place: of the parent.
+        key: of that place.
+        trail: what they add to the indices.
     """
 
     parent: bytes
     above: frozenset[bytes]
-    messages: list[tuple[int, bytes]]
     place: bytes
+    key: bytes
+    trail: Trail
 
 
-class _Shard:
-    """Collects what a batch writes of one shard."""
+@functools.lru_cache(maxsize=_REMEMBERED)
+def _usual(shard: str, ancestors: bytes) -> _Usual:
+    """Return what messages with these ancestors have in common."""
+    above = _above(ancestors)
+    parent = above.paths[0][-1] if len(above.paths) == 1 else b""
+    place = directory(parent)
+    trail = Trail(shard, ancestors, (place,), place)
+    return _Usual(parent, above.inodes, place, key(shard, place), trail)
 
-    def __init__(self, base: int) -> None:
-        self.base = self.mark = base
-        self.first = 0
-        self.messages: dict[bytes, list[tuple[int, bytes]]] = collections.defaultdict(list)
-        self.refs: dict[int, list[bytes]] = collections.defaultdict(list)
-        self.usual: dict[bytes, _Usual | None] = {}
-        self.last_usual: dict[bytes, int] = {}
-        self.trails: dict[Trail, int] = {}
 
-    def add(self, number: int, watched: bytes, ancestors: bytes, value: bytes) -> None:
-        self.mark = number
-        self.first = self.first or number
-        if not watched:
-            return
-        if ancestors not in self.usual:
-            self.usual[ancestors] = self._usual(_above(ancestors))
-        usual = self.usual[ancestors]
-        if usual is not None:  # nearly always, so this is all that most messages cost
-            parent, above, messages, place = usual
+class _Planner:
+    """Collects what a batch writes."""
+
+    def __init__(self, marks: Mapping[str, int]) -> None:
+        self._marks = marks
+        self._shards: dict[str, Numbers] = {}
+        self._messages: dict[bytes, list[tuple[int, bytes]]] = collections.defaultdict(list)
+        self._refs: dict[tuple[str, int], list[bytes]] = collections.defaultdict(list)
+        self._trails: dict[Trail, int] = {}
+
+    def add(self, entries: Iterable[Entry]) -> None:
+        """Add messages, in their order."""
+        shards, messages, refs, trails = self._shards, self._messages, self._refs, self._trails
+        crc, pack_ref = zlib.crc32, _REF.pack
+        for shard, number, watched, ancestors, value in entries:
+            numbers = shards.get(shard)
+            mark = self._marks.get(shard, 0) if numbers is None else numbers.mark
+            if number <= mark:
+                continue
+            if numbers is None:
+                shards[shard] = Numbers(mark, number, number)
+            else:
+                numbers.mark = number
+            parent, above, place, at, trail = _usual(shard, ancestors)
             others = watched.removeprefix(parent)
-            told_to_parent = len(others) < len(watched)
-            if told_to_parent and len(others) <= FILE_ID_BYTES and others not in above:
-                messages.append((number, value))
-                self.last_usual[ancestors] = number
+            length = len(others)
+            # Nearly always it is told to the parent alone, or to it and the object.
+            if length < len(watched) and length <= FILE_ID_BYTES and others not in above:
+                messages[at].append((number, value))
+                trails[trail] = number
                 if others:
-                    self._refer(number, others, place)
-                return
-        self._add_unusual(number, watched, ancestors, value)
+                    checksum = crc(others)
+                    refs[shard, checksum % BUCKETS].append(pack_ref(number, checksum, place))
+            elif watched:
+                self._add_unusual(shard, number, watched, ancestors, value)
 
-    def _usual(self, above: _Above) -> _Usual | None:
-        if len(above.paths) != 1:
-            return None
-        parent = above.paths[0][-1]
-        place = directory(parent)
-        return _Usual(parent, above.inodes, self.messages[place], place)
-
-    def _refer(self, number: int, inode: bytes, place: bytes) -> None:
-        checksum = zlib.crc32(inode)
-        self.refs[checksum % BUCKETS].append(_REF.pack(number, checksum, place))
-
-    def _add_unusual(self, number: int, watched: bytes, ancestors: bytes, value: bytes) -> None:
+    def _add_unusual(
+        self, shard: str, number: int, watched: bytes, ancestors: bytes, value: bytes
+    ) -> None:
         above = _above(ancestors).inodes
         inodes = split_ids(watched)
         places = tuple(dict.fromkeys(directory(inode) for inode in inodes if inode in above))
         others = [inode for inode in inodes if inode not in above]
         home = places[0] if places else bucket(b"o", others[0])
         for place in places or (home,):
-            self.messages[place].append((number, value))
+            self._messages[key(shard, place)].append((number, value))
         for inode in others:
-            self._refer(number, inode, home)
-        self.trails[Trail(ancestors, places, home)] = number
+            checksum = zlib.crc32(inode)
+            self._refs[shard, checksum % BUCKETS].append(_REF.pack(number, checksum, home))
+        self._trails[Trail(shard, ancestors, places, home)] = number
 
-    def plan(self) -> ShardPlan:
-        pushes = [
-            Push(place, blob)
-            for place, messages in self.messages.items()
-            for blob in _blobs(messages)
-        ]
-        for number, refs in self.refs.items():
-            pushes.append(Push(_REF_BUCKETS[number], refs[-1][:8] + b"".join(refs)))
-        for ancestors, last in self.last_usual.items():
-            usual = self.usual[ancestors]
-            assert usual is not None
-            trail = Trail(ancestors, (usual.place,), usual.place)
-            self.trails[trail] = max(last, self.trails.get(trail, 0))
-        return ShardPlan(self.base, self.first, self.mark, pushes, self.trails)
+    def plan(self) -> Plan:
+        """Return what is to be written."""
+        pushes = [(at, blob) for at, found in self._messages.items() for blob in _blobs(found)]
+        for (shard, number), refs in self._refs.items():
+            blob = refs[-1][: _NUMBER.size] + b"".join(refs)
+            pushes.append((key(shard, _REF_BUCKETS[number]), blob))
+        return Plan(self._shards, pushes, self._trails)
 
 
-def touched(trails: Mapping[Trail, int]) -> dict[tuple[bytes, bytes], int]:
-    """Return the places that were written below each directory, with the last number there.
-
-    Returns:
-        The number for each (directory, place).
-    """
-    found: dict[tuple[bytes, bytes], int] = {}
-    for (ancestors, places, home), number in trails.items():
-        for path in _above(ancestors).paths:
-            parent = directory(path[-1])
-            place = parent if parent in places else home
-            for ancestor in path:
-                found[ancestor, place] = max(number, found.get((ancestor, place), 0))
-    return found
-
-
-def plan(entries: Iterable[Entry], marks: dict[str, int]) -> dict[str, ShardPlan]:
+def plan(entries: Iterable[Entry], marks: Mapping[str, int]) -> Plan:
     """Decide what a batch writes; entries at or below their shard's mark drop out.
+
+    What is collected knows no shards but in its keys: ten thousand cost what ten do.
 
     Args:
         entries: in the order of the partition.
         marks: each shard's mark; absent: 0. Not changed.
     """
-    shards: dict[str, _Shard] = {}
-    for name, number, watched, ancestors, value in entries:
-        shard = shards.get(name)
-        if shard is None:
-            shard = shards[name] = _Shard(marks.get(name, 0))
-        if number > shard.mark:
-            shard.add(number, watched, ancestors, value)
-    return {name: shard.plan() for name, shard in shards.items() if shard.mark > shard.base}
+    planner = _Planner(marks)
+    planner.add(entries)
+    return planner.plan()
+
+
+def index(trails: Mapping[Trail, int]) -> dict[tuple[bytes, bytes], int]:
+    """Return the places that were written below each directory, with the last number there.
+
+    Returns:
+        The number for each (key of the directory's index, place).
+    """
+    found: dict[tuple[bytes, bytes], int] = {}
+    for (shard, ancestors, places, home), number in trails.items():
+        before = key(shard, b"i")
+        for path in _above(ancestors).paths:
+            parent = directory(path[-1])
+            place = parent if parent in places else home
+            for ancestor in path:
+                entry = before + ancestor, place
+                if found.get(entry, 0) < number:
+                    found[entry] = number
+    return found
 
 
 def _blobs(messages: Sequence[tuple[int, bytes]]) -> Iterator[bytes]:
+    if len(messages) == 1:
+        ((number, value),) = messages
+        yield _ONE.pack(number, number, len(value)) + value
+        return
     parts: list[bytes] = []
     size = 0
     last = 0

@@ -7,7 +7,10 @@ that lost its tail is noticed at the next batch. What Redis holds is decided in 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+import itertools
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import msgpack
 
 from pipeline.replay import layout
 from pipeline.replay.log import Rewound, State
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
 
     from redis import asyncio as redis_asyncio
 
-    from pipeline.replay.layout import ShardPlan, Trail
+    from pipeline.replay.layout import Plan, Trail
     from pipeline.replay.log import Batch
 
 _MAX_TRIES: Final = 8
@@ -29,6 +32,22 @@ _MAX_REMEMBERED: Final = 200_000
 _KEY_BYTES: Final = 300
 _ELEMENT_BYTES: Final = 12
 _INDEX_BYTES: Final = 100
+
+
+class _Planned(NamedTuple):
+    """A batch's plan beside what is known of the log.
+
+    Attributes:
+        plan: what the batch writes.
+        due: its trails that the indices do not yet claim.
+        entries: what they add there.
+        keys: those that the open segment does not know.
+    """
+
+    plan: Plan
+    due: dict[Trail, int]
+    entries: dict[tuple[bytes, bytes], int]
+    keys: set[bytes]
 
 
 class RedisReplayLog:
@@ -67,12 +86,13 @@ class RedisReplayLog:
         self._segment = "0"
         self._marks: dict[str, int] = {}
         self._registered: set[bytes] = set()
-        self._claimed: dict[tuple[str, Trail], int] = {}
+        self._claimed: dict[Trail, int] = {}
+        self._packer = msgpack.Packer(use_bin_type=False)  # Redis does not know `bin`
 
     async def append(self, batches: Sequence[Batch]) -> None:
         """Keep messages, marks and offsets; see the port."""
         if not batches:
-            arguments = ["", "", 0, self._segment, *self._limits(), 0, 0]
+            arguments = ["", "", 0, self._segment, *self._limits(), 0]
             await self._append(self._prefix, arguments)
             return
         rest = list(batches)
@@ -86,70 +106,60 @@ class RedisReplayLog:
     async def _append_known(self, batches: Sequence[Batch]) -> list[Batch]:
         """Append with the marks that are known; return those to try again with newer ones."""
         marks = dict(self._marks)
-        plans = []
-        calls = []
-        registered: set[bytes] = set()
+        planned = []
         for batch in batches:
-            plans.append(layout.plan(batch.entries, marks))
-            marks.update({shard: plan.mark for shard, plan in plans[-1].items()})
-            calls.append(self._arguments(batch, plans[-1], registered))
+            planned.append(self._planned(layout.plan(batch.entries, marks)))
+            marks.update({shard: one.mark for shard, one in planned[-1].plan.shards.items()})
+        calls = [self._arguments(*both) for both in zip(batches, planned, strict=True)]
         answers = await self._append.run_all(self._prefix, calls)
+        newest = answers[-1][1].decode()
         again: list[Batch] = []
-        for batch, plan, (status, segment) in zip(batches, plans, answers, strict=True):
+        for batch, one, (status, segment) in zip(batches, planned, answers, strict=True):
             if again or status in {b"marks", b"segment"}:
                 again.append(batch)
             elif status == b"rewound":
                 self._forget(segment.decode())
                 raise Rewound(f"partition {batch.partition}: nothing before {batch.next_offset}")
             elif status == b"ok":
-                self._remember(plan)
-        newest = answers[-1][1].decode()
+                self._remember(one)
         if again:
             self._forget(newest)
         elif newest != self._segment:
             self._new_segment(newest)
-        else:
-            self._registered |= registered
         return again
 
     def _limits(self) -> list[int]:
         return [self._max_bytes, self._max_age_ms, self._max_age_ms // 500 + 60]
 
-    def _arguments(
-        self, batch: Batch, plans: dict[str, ShardPlan], registered: set[bytes]
-    ) -> list[Any]:
-        added = 0
-        shards: list[Any] = []
-        for shard, plan in plans.items():
-            name = shard.encode() + b"\0"
-            touched = layout.touched(self._due(shard, plan))
-            shards += (shard, plan.base, plan.first, plan.mark, len(plan.pushes), len(touched))
-            for place, blob in plan.pushes:
-                shards += (place, blob)
-                registered.add(place[:1] + b":" + name + place[1:])
-                added += len(blob) + _ELEMENT_BYTES
-            for (ancestor, place), number in touched.items():
-                shards += (ancestor, place, number + layout.INDEX_SLACK)
-                registered.add(b"i:" + name + ancestor)
-                added += _INDEX_BYTES
-        keys = registered - self._registered
-        added += _KEY_BYTES * len(keys)
+    def _planned(self, plan: Plan) -> _Planned:
+        """Add what the indices do not yet claim, and the keys that this segment does not know."""
+        claimed = self._claimed
+        due = {t: number for t, number in plan.trails.items() if claimed.get(t, 0) < number}
+        entries = layout.index(due)
+        keys = {key for key, _ in plan.pushes}
+        keys.update([key for key, _ in entries])
+        return _Planned(plan, due, entries, keys - self._registered)
+
+    def _arguments(self, batch: Batch, planned: _Planned) -> list[Any]:
+        (shards, pushes, _), _, entries, keys = planned
+        added = _ELEMENT_BYTES * len(pushes) + sum([len(blob) for _, blob in pushes])
+        added += _INDEX_BYTES * len(entries) + _KEY_BYTES * len(keys)
+        marks: list[str] = []
+        for shard, one in shards.items():
+            marks += (shard, str(one.base), str(one.first), str(one.mark))
+        scores: list[Any] = []
+        for at, number in entries.items():
+            scores += (*at, number + layout.INDEX_SLACK)
+        packed = (marks, list(itertools.chain.from_iterable(pushes)), scores, list(keys))
         follows = "" if batch.follows is None else batch.follows
         head = [batch.partition, follows, batch.next_offset, self._segment, *self._limits()]
-        return [*head, added, len(plans), *shards, len(keys), *keys]
+        return [*head, added, self._packer.pack(packed)]
 
-    def _due(self, shard: str, plan: ShardPlan) -> dict[Trail, int]:
-        """Return the trails that the indices do not yet claim."""
-        claimed = self._claimed
-        return {
-            t: number for t, number in plan.trails.items() if claimed.get((shard, t), 0) < number
-        }
-
-    def _remember(self, plans: dict[str, ShardPlan]) -> None:
-        for shard, plan in plans.items():
-            self._marks[shard] = plan.mark
-            for trail, number in self._due(shard, plan).items():
-                self._claimed[shard, trail] = number + layout.INDEX_SLACK
+    def _remember(self, planned: _Planned) -> None:
+        self._marks.update({shard: one.mark for shard, one in planned.plan.shards.items()})
+        self._registered |= planned.keys
+        for trail, number in planned.due.items():
+            self._claimed[trail] = number + layout.INDEX_SLACK
         if len(self._claimed) > _MAX_REMEMBERED:
             self._claimed.clear()
         if len(self._registered) > _MAX_REMEMBERED:
@@ -176,7 +186,7 @@ class RedisReplayLog:
             return _numbers(await self._redis.hmget(self._key("marks"), list(shards)), shards)
 
     async def _places_below(self, shard: str, inode: bytes, after: int) -> Sequence[bytes]:
-        key = self._prefix + b"i:" + shard.encode() + b"\0" + inode
+        key = self._prefix + layout.key(shard, b"i" + inode)
         with unavailable_if_away():
             places: Any = await self._redis.zrangebyscore(key, f"({after}", "+inf")
         return list(places)

@@ -55,9 +55,15 @@ def _dictionary(values: Mapping[str, str]) -> str:
 
 
 def _read_number(source: Source, value: str) -> None:
-    source.add(f"{value} = _NUMBERS[data[at]]")
-    source.block(f"if {value} is None:", f"{value}, at = _long_number(data, at)")
-    source.block("else:", "at += 1")
+    """Read a number: of one byte from a table, of two here, longer ones by a call."""
+    source.add("low = data[at]", f"{value} = _NUMBERS[low]")
+    source.block(f"if {value} is not None:", "at += 1")
+    source.block(
+        "elif (high := data[at + 1]) < 0x80:",
+        f"{value} = (low & 0x7F | high << 7) >> 1 ^ -(low & 1)",
+        "at += 2",
+    )
+    source.block("else:", f"{value}, at = _long_number(data, at)")
 
 
 def _read_sized(source: Source, value: str, suffix: str) -> None:

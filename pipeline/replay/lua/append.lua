@@ -1,22 +1,20 @@
 -- Append one batch of one partition: all of it or nothing, once, in order.
 --
 -- KEYS[1]  what stands before every key of this log
--- ARGV     partition, first offset ('' if unknown), next offset, segment, max bytes,
---          max age ms, seconds a key lives untouched, bytes added,
---          count of shards, then for each shard:
---            shard, mark it goes on from, first number, new mark, count of pushes, count of index entries,
---            pushes (location, blob), index entries (ancestor, location, score)
---          count of keys, keys new in this segment
+-- ARGV     partition ('' to only let go of what is too old), first offset ('' if unknown),
+--          next offset, segment, max bytes, max age ms, seconds a key lives untouched, bytes added,
+--          and, in MessagePack, four lists:
+--            shard, mark it goes on from, first number, new mark; ...
+--            key, blob; ...
+--            key of an index, place, score; ...
+--            keys new in this segment
 -- Returns  {status, segment}: ok; old (the log has this batch); rewound (the log has lost what
 --          came before); marks (it goes on from elsewhere); segment (another one is open now)
 local P = KEYS[1]
 local call = redis.call
-local at = 0
-local function arg() at = at + 1; return ARGV[at] end
-
-local partition, first, next_offset = arg(), arg(), tonumber(arg())
-local segment, max_bytes, max_age_ms = arg(), tonumber(arg()), tonumber(arg())
-local ttl_s, added, shards = arg(), tonumber(arg()), tonumber(arg())
+local partition, first, next_offset = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local segment, max_bytes, max_age_ms = ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
+local ttl_s, added = ARGV[7], tonumber(ARGV[8])
 local current = call('HGET', P .. 'log', 'segment') or '0'
 local time = call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -44,39 +42,25 @@ if partition ~= '' then
   if first ~= '' and stored < tonumber(first) then return {'rewound', current} end
   if stored >= next_offset then return {'old', current} end
   if segment ~= current then return {'segment', current} end
-  local head = at
-  for _ = 1, shards do
-    local shard, base = arg(), arg()
-    if (call('HGET', P .. 'marks', shard) or '0') ~= base then return {'marks', current} end
-    at = at + 2
-    local pushes, indexed = tonumber(arg()), tonumber(arg())
-    at = at + 2 * pushes + 3 * indexed
+  local shards, pushes, indexed, keys = unpack(cmsgpack.unpack(ARGV[9]))
+  for n = 1, #shards, 4 do
+    local mark = call('HGET', P .. 'marks', shards[n]) or '0'
+    if mark ~= shards[n + 1] then return {'marks', current} end
   end
 
-  at = head
+  for n = 1, #pushes, 2 do call('RPUSH', P .. pushes[n], pushes[n + 1]) end
+  for n = 1, #indexed, 3 do call('ZADD', P .. indexed[n], indexed[n + 2], indexed[n + 1]) end
   local lossy = call('HEXISTS', P .. 'losses', partition) == 1
-  for _ = 1, shards do
-    local shard = arg()
-    at = at + 1
-    local first_number, mark = tonumber(arg()), arg()
-    local pushes, indexed = tonumber(arg()), tonumber(arg())
-    for _ = 1, pushes do
-      local place, blob = arg(), arg()
-      call('RPUSH', P .. place:sub(1, 1) .. ':' .. shard .. '\0' .. place:sub(2), blob)
-    end
-    for _ = 1, indexed do
-      local ancestor, place, score = arg(), arg(), arg()
-      call('ZADD', P .. 'i:' .. shard .. '\0' .. ancestor, score, place)
-    end
+  for n = 1, #shards, 4 do
+    local shard, first_number, mark = shards[n], tonumber(shards[n + 2]), shards[n + 3]
     if lossy and call('SADD', P .. 'l:' .. partition, shard) == 1 then
       call('HSET', P .. 'floors', shard, first_number - 1)
     end
     call('HSET', P .. 'marks', shard, mark)
     call('HSET', P .. 'm:' .. segment, shard, mark)
   end
-  registered = tonumber(arg())
-  for _ = 1, registered do
-    local key = arg()
+  registered = #keys
+  for _, key in ipairs(keys) do
     call('SADD', P .. 'k:' .. segment, key)
     call('EXPIRE', P .. key, ttl_s)
   end

@@ -32,53 +32,55 @@ def entries(draw: st.DrawFn) -> list[Entry]:
     return made
 
 
-def places(plan: layout.ShardPlan) -> dict[bytes, list[int]]:
-    """The numbers of the messages at each place."""
+def places(plan: layout.Plan) -> dict[bytes, list[int]]:
+    """The numbers of the messages at each key."""
     found: dict[bytes, list[int]] = {}
-    for place, blob in plan.pushes:
-        if place[:1] != b"r":
-            found.setdefault(place, []).extend(number for number, _ in layout.messages(blob))
+    for key, blob in plan.pushes:
+        if key[:1] != b"r":
+            found.setdefault(key, []).extend(number for number, _ in layout.messages(blob))
     return found
 
 
-def refs(plan: layout.ShardPlan) -> dict[tuple[bytes, bytes], list[tuple[int, bytes]]]:
+def refs(plan: layout.Plan) -> dict[tuple[bytes, bytes], list[tuple[int, bytes]]]:
     """For each bucket and tag the numbers and places it names."""
     found: dict[tuple[bytes, bytes], list[tuple[int, bytes]]] = {}
-    for place, blob in plan.pushes:
-        if place[:1] == b"r":
+    for key, blob in plan.pushes:
+        if key[:1] == b"r":
             for at in range(8, len(blob), 31):
                 ref = int.from_bytes(blob[at : at + 8]), blob[at + 12 : at + 31]
-                found.setdefault((place, blob[at + 8 : at + 12]), []).append(ref)
+                found.setdefault((key, blob[at + 8 : at + 12]), []).append(ref)
     return found
 
 
 @given(entries())
 def test_each_reader_finds_what_it_is_told(made: Sequence[Entry]) -> None:
     """A watcher of a directory at its place or by its refs, a recursive one by the index."""
-    for shard, plan in layout.plan(made, {}).items():
-        at, named, touched = places(plan), refs(plan), layout.touched(plan.trails)
-        for numbers in at.values():
-            assert numbers == sorted(numbers)
-        for entry in (one for one in made if one.shard == shard and one.watched):
-            above = layout.split_ids(entry.ancestors)
-            for inode in layout.split_ids(entry.watched):
-                key = layout.bucket(b"r", inode), layout.tag(inode)
-                found = [place for number, place in named.get(key, ()) if number == entry.number]
-                found += [layout.directory(inode)] if inode in above else []
-                assert found
-                assert all(entry.number in at[place] for place in found)
-            for inode in above:
-                below = [
-                    p for (i, p), last in touched.items() if i == inode and last >= entry.number
-                ]
-                assert any(entry.number in at[place] for place in below)
+    plan = layout.plan(made, {})
+    at, named, index = places(plan), refs(plan), layout.index(plan.trails)
+    for numbers in at.values():
+        assert numbers == sorted(numbers)
+    for shard, number, watched, ancestors, _ in (one for one in made if one.watched):
+        above = layout.split_ids(ancestors)
+        for inode in layout.split_ids(watched):
+            bucket = layout.key(shard, layout.bucket(b"r", inode)), layout.tag(inode)
+            found = [place for other, place in named.get(bucket, ()) if other == number]
+            found += [layout.directory(inode)] if inode in above else []
+            assert found
+            assert all(number in at[layout.key(shard, place)] for place in found)
+        for inode in above:
+            key = layout.key(shard, b"i" + inode)
+            below = [p for (k, p), last in index.items() if k == key and last >= number]
+            assert any(number in at[layout.key(shard, place)] for place in below)
 
 
 @given(entries(), st.integers(0, 12))
 def test_what_is_at_or_below_the_mark_drops_out(made: Sequence[Entry], mark: int) -> None:
     """The same batch again writes nothing; a part of it only the rest."""
-    plans = layout.plan(made, {"a": mark, "b": mark})
-    for shard, plan in plans.items():
+    plan = layout.plan(made, {"a": mark, "b": mark})
+    wanted = {}
+    for shard in "ab":
         numbers = [one.number for one in made if one.shard == shard and one.number > mark]
-        assert (plan.base, plan.first, plan.mark) == (mark, numbers[0], numbers[-1])
-        assert {n for found in places(plan).values() for n in found} <= set(numbers)
+        if numbers:
+            wanted[shard] = layout.Numbers(mark, numbers[0], numbers[-1])
+    assert plan.shards == wanted
+    assert all(n > mark for found in places(plan).values() for n in found)
