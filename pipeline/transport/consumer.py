@@ -81,9 +81,10 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
             return
         records, active = await self._wait_next_records(timeout)
         if records is None or self.should_stop or not self.flow_active:
-            # Flow stops for a rebalance or the end only, and a seek follows; that this fetch is
-            # missing is found by the lease. (Faust seeks back here at once, to offsets that do
-            # not yet count what agents are just finishing.)
+            # Flow stops for a rebalance or the end only, and a seek follows: what is read after
+            # that stays unread (`consumer_thread`), what was read before is found missing by the
+            # lease. (Faust seeks back here at once, to offsets that do not yet count what agents
+            # are just finishing.)
             return
         generation = self.app.consumer_generation_id
         for tp, message in self._messages(records):

@@ -200,6 +200,35 @@ async def test_what_is_handed_out_is_bounded_in_bytes(site: Site) -> None:
         assert app.consumer.in_flight_bytes == 0
 
 
+async def test_what_comes_before_the_flow_goes_on_is_not_missed(site: Site) -> None:
+    """A fetch that was asked for before a rebalance is answered after its seeks."""
+    app = site.app()
+    read: list[int] = []
+
+    @app.agent(app.batch_topic(f"{site.prefix}many"))  # type: ignore[untyped-decorator]
+    async def many(stream: Any) -> None:
+        async for chunk in stream:
+            assert chunk.take()
+            read.extend(int(record.value) for record in chunk.records)
+            chunk.finish()
+
+    await site.send("many", 2)
+    async with running(app):
+        await until(lambda: len(read) == 2)
+        consumer = app.consumer
+        asked = asyncio.create_task(consumer._getmany(consumer._active_partitions, 20.0))
+        await asyncio.sleep(0.5)  # it waits in the consumer's thread
+        assert not asked.done()
+        consumer.stop_flow()
+        await asyncio.sleep(2)  # Faust's own fetch ends, and waits for the flow
+        await consumer.perform_seek()
+        await site.send("many", 6)
+        assert await asked == {}
+        consumer.resume_flow()
+        await until(lambda: len(read) >= 8)
+    assert sorted(read[-6:]) == list(range(6))
+
+
 def test_a_topic_has_one_batched_agent() -> None:
     app = create_faust_app(PipelineSettings())
     app.batch_topic("billing")
