@@ -16,7 +16,7 @@ from schemas import codec
 from schemas.errors import BadRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from pipeline.event_types.base import EventType
 
@@ -67,45 +67,47 @@ class Derivation:
     def derive(self, records: Sequence[Any]) -> Derived:
         """Derive from records with `key`, `value` and `offset`, as aiokafka has them."""
         derived = Derived({name: [] for name, _, _ in self._kinds})
-        decode = self._decode
+        decode, marks = self._decode, self._marks
         for record in records:
             try:
                 billing = decode(record.value)
             except BadRecord as error:
                 derived.rejected.append(Rejected(record, str(error)))
                 continue
-            if self._is_new(record, billing, derived):
-                self._tell(record, billing, derived)
+            shard, number = billing["shard"], billing["number"]
+            mark = marks.get(shard)
+            if mark is not None and number != mark + 1:
+                if number <= mark:
+                    derived.repeats += 1
+                    continue
+                _note_hole(derived, record, Hole(shard, mark + 1, number - 1))
+            marks[shard] = number
+            self._tell(record, billing, derived)
         return derived
-
-    def _is_new(self, record: Any, billing: Mapping[str, Any], derived: Derived) -> bool:
-        shard, number = billing["shard"], billing["number"]
-        mark = self._marks.get(shard)
-        if mark is not None and number != mark + 1:
-            if number <= mark:
-                derived.repeats += 1
-                return False
-            hole = Hole(shard, mark + 1, number - 1)
-            derived.holes.append(hole)
-            reason = f"hole: shard {shard} lacks numbers {hole.first} to {hole.last} before this"
-            derived.rejected.append(Rejected(record, reason))
-        self._marks[shard] = number
-        return True
 
     def _tell(self, record: Any, billing: Any, derived: Derived) -> None:
         key = billing["shard"].encode()
         timestamp_ms = billing["time_us"] // 1000
+        messages = derived.messages
         for name, derive, encode in self._kinds:
             try:
-                values = [
-                    _new(Message, (key, encode(message), timestamp_ms))
-                    for message in derive(billing)
-                ]
+                found = derive(billing)
+                if len(found) == 1:  # as nearly always: cheaper than a comprehension
+                    (one,) = found
+                    messages[name].append(_new(Message, (key, encode(one), timestamp_ms)))
+                elif found:
+                    messages[name] += [
+                        _new(Message, (key, encode(one), timestamp_ms)) for one in found
+                    ]
             except Exception as error:  # noqa: BLE001 - a plug-in's fault must not stop all others
                 reason = _reason(name, derive, error)
                 derived.rejected.append(Rejected(record, reason))
-            else:
-                derived.messages[name] += values
+
+
+def _note_hole(derived: Derived, record: Any, hole: Hole) -> None:
+    derived.holes.append(hole)
+    reason = f"hole: shard {hole.shard} lacks numbers {hole.first} to {hole.last} before this"
+    derived.rejected.append(Rejected(record, reason))
 
 
 def _reason(name: str, derive: Callable[..., Any], error: Exception) -> str:
