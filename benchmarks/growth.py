@@ -5,11 +5,12 @@
     python -m benchmarks growth --full
 
 *shards*: CPU time of a worker for a billing record, from Kafka to the derived topics and Redis,
-when as many shards take turns; there are 10,000 directories each time, most records touch one that
-is new to the replay log. *watches*: CPU time of an API node for an event that one of so many
-watches is told, each on a directory of its own, a hundred to a stream. *stored*: CPU time, ours
-and Redis's, to write an event to a replay log that holds so many, and to give one of its hundred
-to a reader who missed the last 10,000; and how long a reader waits who missed all there is.
+when as many shards take turns; there are 10,000 directories each time, so most of 30,000 records
+touch one that is new to the replay log, and one in ten of the 100,000 of `--full`. *watches*: CPU
+time of an API node for an event that one of so many watches is told, each on a directory of its
+own, a hundred to a stream. *stored*: CPU time, ours and Redis's, to write an event to a replay log
+that holds so many, and to give one of its hundred to a reader who missed the last 10,000; and how
+long a reader waits who missed all there is.
 `--plots` writes what is printed as SVG, too. `--full` goes up to 10,000 shards, 100,000 watches
 and 10,000,000 stored events, for which Redis needs 3 GB.
 """
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _RECORDS = 30_000
+_RECORDS_FULL = 100_000
 _DIRECTORIES = 10_000
 _MESSAGES = 4_000
 _WATCHES_A_STREAM = 100
@@ -56,13 +58,16 @@ QUICK = {"shards": [10, 100], "watches": [100, 1_000], "stored": [10_000]}
 TAKES_S = (90, 25)
 
 
-def shards(services: tuple[str, str], counts: Sequence[int], base: str) -> list[dict[str, Any]]:
+def shards(
+    services: tuple[str, str], counts: Sequence[int], base: str, count_records: int
+) -> list[dict[str, Any]]:
     """Measure a worker with so many shards.
 
     Args:
         services: Kafka and Redis.
         counts: how many shards, one after the other.
         base: the prefix of the topics.
+        count_records: how many records are derived from each time.
     """
     rows = []
     for count in counts:
@@ -70,13 +75,13 @@ def shards(services: tuple[str, str], counts: Sequence[int], base: str) -> list[
         prefix = f"{base}{count}-"
         asyncio.run(load.make_topics(services[0], [prefix]))
         directories = max(1, _DIRECTORIES // count)
-        records = list(billing.encoded(_RECORDS, shards=count, directories=directories))
+        records = list(billing.encoded(count_records, shards=count, directories=directories))
         asyncio.run(load.fill(services[0], prefix, records))
-        derived = pipeline.measure("worker", services, prefix, _RECORDS)
+        derived = pipeline.measure("worker", services, prefix, count_records)
         again = f"{base}{count}-replay-"
         asyncio.run(load.make_topics(services[0], [again]))
         asyncio.run(load.fill(services[0], again, records))
-        kept = pipeline.measure("worker+replay", services, again, _RECORDS)
+        kept = pipeline.measure("worker+replay", services, again, count_records)
         rows.append(
             {
                 "shards": count,
@@ -278,7 +283,8 @@ def run(arguments: Sequence[str] = ()) -> dict[str, Any]:
     rows: dict[str, list[dict[str, Any]]] = {}
     with workers.on_cores(workers.other_cores()), streams.services() as services:
         try:
-            rows["shards"] = _show(shards(services, given.shards, base), given)
+            records = _RECORDS_FULL if given.full else _RECORDS
+            rows["shards"] = _show(shards(services, given.shards, base, records), given)
         finally:
             asyncio.run(load.delete_topics(services[0], base))
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
