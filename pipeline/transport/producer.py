@@ -19,10 +19,13 @@ from schemas.errors import Unavailable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from aiokafka.producer.message_accumulator import BatchBuilder
+
 logger = get_logger(__name__)
 
 _TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
 _STOP_S = 5.0
+_NO_HEADERS: list[tuple[str, bytes | None]] = []
 
 
 class Message(NamedTuple):
@@ -75,12 +78,7 @@ class BatchProducer:
         while True:
             producer = await self._ready()
             batch = producer.create_batch()
-            count = 0
-            append = batch.append
-            for key, value, timestamp in messages[:limit]:
-                if append(key=key, value=value, timestamp=timestamp) is None:
-                    break
-                count += 1
+            count = _fill(batch, messages[:limit])
             try:
                 await (await producer.send_batch(batch, topic, partition=partition))
             except _TOO_LARGE:
@@ -123,6 +121,21 @@ class BatchProducer:
         producer, self._producer = self._producer, None
         if producer is not None:
             await _stop(producer)
+
+
+def _fill(batch: BatchBuilder, messages: Sequence[Message]) -> int:
+    """Append messages until one has no room; return how many that are.
+
+    `BatchBuilder.append` makes three calls for each of them (seen with aiokafka 0.14).
+    """
+    append = batch._builder.append  # noqa: SLF001
+    count = 0
+    for key, value, timestamp in messages:
+        if append(count, timestamp, key, value, _NO_HEADERS) is None:
+            break
+        count += 1
+    batch._relative_offset = count  # noqa: SLF001
+    return count
 
 
 async def _stop(producer: AIOKafkaProducer) -> None:
