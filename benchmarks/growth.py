@@ -10,9 +10,8 @@ touch one that is new to the replay log, and one in ten of the 100,000 of `--ful
 time of an API node for an event that one of so many watches is told, each on a directory of its
 own, a hundred to a stream. *stored*: CPU time, ours and Redis's, to write an event to a replay log
 that holds so many, and to give one of its hundred to a reader who missed the last 10,000; and how
-long a reader waits who missed all there is.
-`--plots` writes what is printed as SVG, too. `--full` goes up to 10,000 shards, 100,000 watches
-and 10,000,000 stored events, for which Redis needs 3 GB.
+long a reader waits who missed all there is. `--plots` writes what is printed as SVG, too. `--full`
+goes up to 10,000 shards, 100,000 watches and 10,000,000 stored events, for which Redis needs 3 GB.
 """
 
 from __future__ import annotations
@@ -59,7 +58,7 @@ TAKES_S = (90, 25)
 
 
 def shards(
-    services: tuple[str, str], counts: Sequence[int], base: str, count_records: int
+    services: tuple[str, str], counts: Sequence[int], base: str, records: int
 ) -> list[dict[str, Any]]:
     """Measure a worker with so many shards.
 
@@ -67,29 +66,23 @@ def shards(
         services: Kafka and Redis.
         counts: how many shards, one after the other.
         base: the prefix of the topics.
-        count_records: how many records are derived from each time.
+        records: how many are derived from each time.
     """
     rows = []
     for count in counts:
         options.say(f"{count:,} shards")
-        prefix = f"{base}{count}-"
-        asyncio.run(load.make_topics(services[0], [prefix]))
         directories = max(1, _DIRECTORIES // count)
-        records = list(billing.encoded(count_records, shards=count, directories=directories))
-        asyncio.run(load.fill(services[0], prefix, records))
-        derived = pipeline.measure("worker", services, prefix, count_records)
-        again = f"{base}{count}-replay-"
-        asyncio.run(load.make_topics(services[0], [again]))
-        asyncio.run(load.fill(services[0], again, records))
-        kept = pipeline.measure("worker+replay", services, again, count_records)
-        rows.append(
-            {
-                "shards": count,
-                "derive µs": derived["cpu_s_per_million"],
-                "derive and keep µs": kept["cpu_s_per_million"],
-                "memory MB": kept["memory_mb"],
-            }
-        )
+        values = list(billing.encoded(records, shards=count, directories=directories))
+        measured = []
+        for way in ("worker", "worker+replay"):
+            prefix = f"{base}{count}-{way.replace('+', '-')}-"
+            asyncio.run(load.make_topics(services[0], [prefix]))
+            asyncio.run(load.fill(services[0], prefix, values))
+            measured.append(pipeline.measure(way, services, prefix, records))
+        derived, kept = measured
+        micros = {"derive µs": derived, "derive and keep µs": kept}
+        row = {name: one["cpu_s_per_million"] for name, one in micros.items()}
+        rows.append({"shards": count, **row, "memory MB": kept["memory_mb"]})
     return rows
 
 

@@ -91,11 +91,7 @@ class Derivation:
         messages = derived.messages
         for name, derive, encode in self._kinds:
             try:
-                found = derive(billing)
-                if len(found) == 1:  # as nearly always: cheaper than a comprehension
-                    (one,) = found
-                    messages[name].append(_new(Message, (key, encode(one), timestamp_ms)))
-                elif found:
+                if found := derive(billing):
                     messages[name] += [
                         _new(Message, (key, encode(one), timestamp_ms)) for one in found
                     ]

@@ -26,7 +26,7 @@ from schemas import codec
 from schemas.errors import BadRecord, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from pipeline.metrics import Metrics
     from pipeline.replay.log import ReplayLog
@@ -41,11 +41,6 @@ _MAX_WAIT_S: Final = 5.0
 _TIDY_S: Final = 10.0
 _new = tuple.__new__  # of a NamedTuple: by its class it costs twice as much
 _YEAR_MS: Final = 365 * 24 * 60 * 60 * 1000
-
-
-def _entry(value: bytes | None) -> Entry:
-    shard, number, watched, ancestors, above_source = codec.head_values(value)
-    return _new(Entry, (shard, number, watched, ancestors + above_source, value))
 
 
 class ReplayWriter(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is untyped
@@ -221,19 +216,19 @@ class ReplayWriter(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
             self._metrics.add("replayed_total", len(batch.entries))
 
     def _entries(self, tp: TopicPartition, records: Sequence[Any]) -> list[Entry]:
-        try:
-            return [_entry(record.value) for record in records]
-        except BadRecord:
-            return list(self._readable(tp, records))
-
-    def _readable(self, tp: TopicPartition, records: Sequence[Any]) -> Iterator[Entry]:
+        entries: list[Entry] = []
+        read = codec.head_values
         for record in records:
+            value = record.value
             try:
-                yield _entry(record.value)
+                shard, number, watched, ancestors, above_source = read(value)
             except BadRecord as error:
                 # Nobody but the deriving agent writes here; readers of the topic skip it, too.
                 logger.warning("%s-%d@%d is not replayed: %s", *tp, record.offset, error)
                 self._metrics.add("unreadable_total", 1)
+                continue
+            entries.append(_new(Entry, (shard, number, watched, ancestors + above_source, value)))
+        return entries
 
     async def _tidy(self) -> None:
         """Let go of what is too old, also while nothing is appended."""

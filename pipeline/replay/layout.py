@@ -175,8 +175,7 @@ class _Planner:
 
     def add(self, entries: Iterable[Entry]) -> None:
         """Add messages, in their order."""
-        shards, messages, refs, trails = self._shards, self._messages, self._refs, self._trails
-        crc, pack_ref = zlib.crc32, _REF.pack
+        shards, messages, trails = self._shards, self._messages, self._trails
         for shard, number, watched, ancestors, value in entries:
             numbers = shards.get(shard)
             mark = self._marks.get(shard, 0) if numbers is None else numbers.mark
@@ -194,10 +193,13 @@ class _Planner:
                 messages[at].append((number, value))
                 trails[trail] = number
                 if others:
-                    checksum = crc(others)
-                    refs[shard, checksum % BUCKETS].append(pack_ref(number, checksum, place))
+                    self._refer(shard, number, others, place)
             elif watched:
                 self._add_unusual(shard, number, watched, ancestors, value)
+
+    def _refer(self, shard: str, number: int, inode: bytes, place: bytes) -> None:
+        checksum = zlib.crc32(inode)
+        self._refs[shard, checksum % BUCKETS].append(_REF.pack(number, checksum, place))
 
     def _add_unusual(
         self, shard: str, number: int, watched: bytes, ancestors: bytes, value: bytes
@@ -210,8 +212,7 @@ class _Planner:
         for place in places or (home,):
             self._messages[key(shard, place)].append((number, value))
         for inode in others:
-            checksum = zlib.crc32(inode)
-            self._refs[shard, checksum % BUCKETS].append(_REF.pack(number, checksum, home))
+            self._refer(shard, number, inode, home)
         self._trails[Trail(shard, ancestors, places, home)] = number
 
     def plan(self) -> Plan:

@@ -58,6 +58,13 @@ async def _read(
     return found
 
 
+async def _write_four(bootstrap: str, topic: str) -> None:
+    """Write four records, each in a batch of its own."""
+    async with AIOKafkaProducer(bootstrap_servers=bootstrap) as producer:
+        for number in range(4):
+            await producer.send_and_wait(topic, b"%d" % number, partition=0)
+
+
 @pytest.fixture
 async def topic(kafka_bootstrap: str, topic_prefix: str) -> str:
     made = topics.Topic("parsed", "inotify", topics.DAYS)
@@ -97,9 +104,7 @@ async def test_a_partition_without_records_does_not_keep_others_waiting(
     kafka_bootstrap: str, topic: str
 ) -> None:
     """While what was fetched lies there, aiokafka by itself asks for the empty one and waits."""
-    async with AIOKafkaProducer(bootstrap_servers=kafka_bootstrap) as producer:
-        for number in range(4):
-            await producer.send_and_wait(topic, b"%d" % number, partition=0)
+    await _write_four(kafka_bootstrap, topic)
     partitions = [TopicPartition(topic, number) for number in (0, 1)]
     found = []
     async with _reading(
@@ -117,9 +122,7 @@ async def test_what_was_fetched_goes_without_the_garbage_collector(
     kafka_bootstrap: str, topic: str
 ) -> None:
     """A worker's collector looks seldom: a ring around a fetch's megabyte keeps it for long."""
-    async with AIOKafkaProducer(bootstrap_servers=kafka_bootstrap) as producer:
-        for number in range(4):
-            await producer.send_and_wait(topic, b"%d" % number, partition=0)
+    await _write_four(kafka_bootstrap, topic)
     gc.collect()
     gc.disable()
     try:

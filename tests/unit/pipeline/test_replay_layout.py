@@ -77,10 +77,11 @@ def test_each_reader_finds_what_it_is_told(made: Sequence[Entry]) -> None:
 def test_what_is_at_or_below_the_mark_drops_out(made: Sequence[Entry], mark: int) -> None:
     """The same batch again writes nothing; a part of it only the rest."""
     plan = layout.plan(made, {"a": mark, "b": mark})
-    wanted = {}
+    wanted, at = {}, places(plan)
     for shard in "ab":
         numbers = [one.number for one in made if one.shard == shard and one.number > mark]
         if numbers:
             wanted[shard] = layout.Numbers(mark, numbers[0], numbers[-1])
+        told = {n for key, found in at.items() for n in found if key[2:3] == shard.encode()}
+        assert told <= set(numbers)
     assert plan.shards == wanted
-    assert all(n > mark for found in places(plan).values() for n in found)
